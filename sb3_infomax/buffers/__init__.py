@@ -1,0 +1,1 @@
+"""What is read out of, and added to, SB3's live buffers."""

@@ -1,0 +1,1 @@
+"""Callbacks that bring a method into an SB3 algorithm."""

@@ -1,0 +1,1 @@
+"""Seams of SB3's algorithms that several methods share."""

@@ -1,0 +1,1 @@
+"""Encoders, preprocessing of spaces, running moments: torch and gymnasium spaces only."""

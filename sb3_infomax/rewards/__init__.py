@@ -1,0 +1,1 @@
+"""Intrinsic rewards: one file per paper on one contract."""

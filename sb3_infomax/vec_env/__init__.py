@@ -1,0 +1,1 @@
+"""Vector environment wrappers and adapters."""
