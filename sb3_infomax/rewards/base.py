@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sb3_infomax.networks.encoders import ObservationPreprocessor
 from sb3_infomax.networks.preprocessing import NewestChannels, check_action_space, check_observation_space
-from sb3_infomax.types import Transitions, map_frames
+from sb3_infomax.types import Transitions
 
 
 class NonFiniteError(FloatingPointError):
@@ -192,18 +192,17 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
 
 
-def check_finite(transitions: Transitions) -> None:
-    """:raises NonFiniteError: where an observation or an action holds NaN or infinity"""
+def finite_rows(transitions: Transitions) -> Tensor:
+    """Which transitions have finite observations and actions, shape (batch,), bool."""
 
-    def check(values: Tensor) -> Tensor:
-        # the sum is finite only if all terms are (or overflow, which is as bad) and needs no mask of the same size
-        if values.is_floating_point() and not th.isfinite(values.sum(dtype=th.float64)):
-            raise NonFiniteError(
-                "The observations hold NaN or infinity: mend the environment (gymnasium.utils.env_checker.check_env and "
-                "stable_baselines3.common.vec_env.VecCheckNan find the place)."
-            )
-        return values
+    def finite(values: Tensor) -> Tensor:
+        # a sum is finite only if all of its terms are
+        return th.isfinite(values.reshape(len(values), -1).sum(dim=1, dtype=th.float64))
 
-    map_frames(check, transitions.frames)
-    if transitions.actions.is_floating_point() and not th.isfinite(transitions.actions).all():
-        raise NonFiniteError("The actions hold NaN or infinity: the policy has diverged; lower its learning rate.")
+    rows = th.ones_like(transitions.valid)
+    frames = transitions.frames if isinstance(transitions.frames, dict) else {"": transitions.frames}
+    for values in frames.values():
+        if values.is_floating_point():
+            known = finite(values)
+            rows &= known[transitions.index] & known[transitions.next_index]
+    return rows & finite(transitions.actions) if transitions.actions.is_floating_point() else rows

@@ -1,0 +1,102 @@
+"""Bringing bonuses of any size to a common scale."""
+
+from typing import Literal, get_args
+
+import torch as th
+from torch import Tensor, nn
+
+from sb3_infomax.networks.normalization import RunningMoments
+from sb3_infomax.rewards.returns import discounted_sum
+
+Normalization = Literal["return_std", "std", "batch_std", "minmax", "none"]
+
+
+class RewardScaler(nn.Module):
+    """Divides a bonus by a measure of its size, and optionally centres it.
+
+    ========== ===========================================================================================
+    mode       divides by
+    ========== ===========================================================================================
+    return_std running std of the discounted sum R_t = gamma R_{t-1} + r_t per environment, never reset
+               (Burda et al., 2018, section 2.4); needs time order, so on-policy only
+    std        running std of the bonus
+    batch_std  std of the bonus in this batch
+    minmax     maps the batch to [0, 1]
+    none       1
+    ========== ===========================================================================================
+
+    A bonus that is always positive pays for staying alive where returns are episodic; ``center`` subtracts its mean: of
+    the rollout on-policy, a running one off-policy, where a batch is too small to have one.
+
+    :param mode: see the table
+    :param center: subtract the mean of the scaled bonus
+    :param gamma: discount of ``return_std``
+    :param running_center: centre by the running mean, for batches without time order
+    """
+
+    discounted: Tensor
+
+    def __init__(
+        self, mode: Normalization = "std", *, center: bool = False, gamma: float = 0.99, running_center: bool = False
+    ) -> None:
+        super().__init__()
+        if mode not in get_args(Normalization):
+            raise ValueError(f"normalize must be one of {', '.join(get_args(Normalization))}, got {mode!r}.")
+        self.mode, self.center, self.gamma, self.running_center = mode, center, gamma, running_center
+        self.moments = RunningMoments()
+        self.return_moments = RunningMoments()
+        self.register_buffer("discounted", th.zeros(0, dtype=th.float64))  # (n_envs,) once a rollout was seen
+
+    def observe(self, bonus: Tensor, valid: Tensor, shape: tuple[int, int] | None = None) -> None:
+        """Update the running statistics; once per collected transition.
+
+        :param bonus: shape (batch,)
+        :param valid: False entries are left out, shape (batch,)
+        :param shape: (n_steps, n_envs) where the batch is a whole rollout, step-major
+        """
+        self.moments.update(bonus[valid])
+        if self.mode == "return_std":
+            if shape is None:
+                raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")
+            self.return_moments.update(self._discounted_sums(bonus, shape).reshape(-1)[valid])
+
+    def forward(self, bonus: Tensor, valid: Tensor) -> Tensor:
+        """The scaled (and centred) bonus, shape (batch,); changes nothing. Entries that are not valid become 0."""
+        known = bonus[valid]
+        if len(known) == 0:
+            return th.zeros_like(bonus)
+        if self.mode == "minmax":
+            low, high = known.min(), known.max()
+            # equal bonuses have no scale: 0, not 0 / 0
+            scaled = (bonus - low) / (high - low).clamp(min=1e-8)
+            mean = scaled[valid].mean()
+        else:
+            scale = self._scale(known)
+            scaled = bonus / scale
+            mean = (self.moments.mean.float() if self.running_center else known.mean()) / scale
+        if self.center:
+            scaled = scaled - mean
+        return th.where(valid, scaled, 0.0)
+
+    def _scale(self, known: Tensor) -> Tensor:
+        if self.mode == "none":
+            return th.ones((), device=known.device)
+        if self.mode == "batch_std":
+            return known.std(correction=0).clamp(min=1e-8)
+        return (self.return_moments if self.mode == "return_std" else self.moments).std.clamp(min=1e-8)
+
+    def _discounted_sums(self, bonus: Tensor, shape: tuple[int, int]) -> Tensor:
+        """R_t = gamma R_{t-1} + r_t, carried across rollouts, shape (n_steps, n_envs)"""
+        rewards = bonus.detach().cpu().double().reshape(shape).numpy().copy()
+        if len(self.discounted) == shape[1]:
+            rewards[0] += self.gamma * self.discounted.cpu().numpy()
+        # the sum runs forward in time: the scan of the reversed array
+        sums = th.from_numpy(discounted_sum(rewards[::-1], self.gamma)[::-1].copy()).to(bonus.device)
+        self.discounted = sums[-1].clone()
+        return sums
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        # the number of environments is not known when the scaler is made
+        if prefix + "discounted" in state_dict:
+            self.discounted = self.discounted.new_zeros(len(state_dict[prefix + "discounted"]))
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
