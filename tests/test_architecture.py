@@ -34,11 +34,12 @@ HEAVY = ["matplotlib", "rich", "pandas", "optuna", "ray", "tensorboard", "ale_py
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
+WITH_PATH = list(zip(FILES, MODULES, strict=True))
 
 
 def part_of(module: str) -> str:
     """``sb3_infomax.rewards.emi`` -> ``rewards``; the package itself is ``""``."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imports(path: Path) -> list[str]:
@@ -53,7 +54,7 @@ def imports(path: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize(("path", "module"), zip(FILES, MODULES, strict=True), ids=MODULES)
+@pytest.mark.parametrize(("path", "module"), WITH_PATH, ids=MODULES)
 def test_imports_go_one_way(path, module):
     part = part_of(module)
     if part == "":
@@ -65,7 +66,7 @@ def test_imports_go_one_way(path, module):
             assert RANK[part_of(name)] <= RANK[part], f"{module} imports {name}, which is in a later layer"
 
 
-@pytest.mark.parametrize(("path", "module"), zip(FILES, MODULES, strict=True), ids=MODULES)
+@pytest.mark.parametrize(("path", "module"), WITH_PATH, ids=MODULES)
 def test_core_knows_nothing_of_stable_baselines3(path, module):
     if part_of(module) in CORE:
         assert not {name.split(".")[0] for name in imports(path)} & {*SB3, *HEAVY}
