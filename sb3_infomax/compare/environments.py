@@ -1,0 +1,174 @@
+"""Environments by gymnasium id, with the usual preprocessing of the families that need one."""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from sb3_infomax.compare.spec import UserError
+from sb3_infomax.registry import unknown_name
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+# Beginning of an id -> (package that registers it, our extra that installs it).
+PLUGINS = {
+    "ALE/": ("ale_py", "atari"),
+    "MiniGrid-": ("minigrid", "minigrid"),
+    "BabyAI-": ("minigrid", "minigrid"),
+    "PointMaze": ("gymnasium_robotics", "mujoco"),
+    "AntMaze": ("gymnasium_robotics", "mujoco"),
+    "Fetch": ("gymnasium_robotics", "mujoco"),
+    "HandManipulate": ("gymnasium_robotics", "mujoco"),
+    "HandReach": ("gymnasium_robotics", "mujoco"),
+    "Adroit": ("gymnasium_robotics", "mujoco"),
+    "FrankaKitchen": ("gymnasium_robotics", "mujoco"),
+    "sb3_infomax/": ("sb3_infomax.envs", "mujoco"),
+}
+# Families whose environments end every episode by themselves although their id names no time limit.
+ENDS_BY_ITSELF = ("ALE/", "MiniGrid-", "BabyAI-")
+
+
+def import_plugin(package: str) -> bool:
+    """Import a package for the ids that it registers; whether it is there."""
+    if importlib.util.find_spec(package) is None:
+        return False
+    importlib.import_module(package)
+    return True
+
+
+def find_spec(env_id: str) -> "gym.envs.registration.EnvSpec":
+    """The registered specification of an environment id.
+
+    :param env_id: also ``"module:Id-v0"``, which imports ``module`` first
+    :raises UserError: with the missing extra, or with the nearest ids
+    """
+    if ":" in env_id:
+        module, _, env_id = env_id.partition(":")
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UserError(f"Cannot import {module!r}, which should register {env_id!r}: {error}.") from error
+    for beginning, (package, extra) in PLUGINS.items():
+        if env_id.startswith(beginning) and env_id not in gym.registry and not import_plugin(package):
+            raise UserError(f"{env_id} needs the package {package!r}: pip install 'sb3-infomax[{extra}]'")
+    if env_id in gym.registry:
+        return gym.registry[env_id]
+    for package in {package for package, _ in PLUGINS.values()}:
+        import_plugin(package)
+    raise UserError(str(unknown_name("environment", env_id, list(gym.registry))))
+
+
+def is_atari(env_id: str) -> bool:
+    """Whether an id names a game of the Arcade Learning Environment."""
+    return find_spec(env_id).id.startswith("ALE/")
+
+
+def has_time_limit(env_id: str, env_kwargs: dict[str, Any]) -> bool:
+    """Whether episodes are known to end whatever the policy does."""
+    spec = find_spec(env_id)
+    limited = (env_kwargs.get("max_episode_steps") or spec.max_episode_steps or 0) > 0
+    return limited or spec.id.startswith(ENDS_BY_ITSELF)
+
+
+def success_threshold(env_id: str) -> float | None:
+    """The episode return that counts as a success where the user and the environment's infos do not say.
+
+    :return: the registered reward threshold; anything positive on MiniGrid; ``None`` where nothing is known
+    """
+    spec = find_spec(env_id)
+    if spec.id.startswith(("MiniGrid-", "BabyAI-")):
+        return 1e-6
+    return spec.reward_threshold
+
+
+class OneHotGrid(gym.ObservationWrapper):
+    """MiniGrid's view as one flat vector of zeros and ones: object, colour and state of every cell.
+
+    The mission text and the compass are left out, as in MiniGrid's own ``ImgObsWrapper``. The numbers in MiniGrid's
+    image are labels, not sizes, and one-hot is what a multilayer perceptron can read.
+
+    :param env: a MiniGrid environment with its dictionary observation
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+
+        self.sizes = (len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX))
+        # column of the first label of each kind within a cell's one-hot code
+        self.starts = np.cumsum((0, *self.sizes[:-1])).astype(np.int64)
+        cells = int(np.prod(env.observation_space["image"].shape[:2]))
+        self.observation_space = gym.spaces.Box(0, 1, (cells * sum(self.sizes),), np.uint8)
+        self.cell_rows = np.arange(cells)[:, None]
+
+    def observation(self, observation: dict[str, Any]) -> np.ndarray:
+        labels = observation["image"].reshape(-1, 3)  # (cells, 3)
+        codes = np.zeros((len(labels), sum(self.sizes)), np.uint8)
+        codes[self.cell_rows, labels + self.starts] = 1
+        return codes.reshape(-1)
+
+
+def wrap_family(env: gym.Env) -> gym.Env:
+    """What the observations of a family need before Stable-Baselines3 takes them."""
+    space = env.observation_space
+    if not isinstance(space, gym.spaces.Dict):
+        return env
+    if env.spec is not None and env.spec.id.startswith(("MiniGrid-", "BabyAI-")):
+        return OneHotGrid(env)
+    texts = [key for key, part in space.spaces.items() if isinstance(part, gym.spaces.Text)]
+    return gym.wrappers.FilterObservation(env, [key for key in space.spaces if key not in texts]) if texts else env
+
+
+def check_environment(env_id: str, env_kwargs: dict[str, Any]) -> tuple[gym.Space, gym.Space]:
+    """Make the environment once, so that what is wrong with it is said before any training starts.
+
+    :param env_id: gymnasium id
+    :param env_kwargs: for ``gymnasium.make``
+    :return: observation and action space as the learner will see them (Atari frames not yet stacked)
+    """
+    env = make_vec_env(env_id, 1, 0, env_kwargs)
+    try:
+        return env.observation_space, env.action_space
+    finally:
+        env.close()
+
+
+def make_vec_env(
+    env_id: str, n_envs: int, seed: int, env_kwargs: dict[str, Any] | None = None, *, whole_games: bool = False
+) -> "VecEnv":
+    """Monitored, seeded environments in one process, with the usual preprocessing of their family.
+
+    Atari: Stable-Baselines3's wrappers (no-op start, every 4th frame with the maximum of the last two, life loss ends an
+    episode, 84 x 84 grey, sign of the reward) and 4 stacked frames. ``ALE/...-v5`` ids skip 4 frames by themselves, which
+    would make 16: the skipping is left to the wrapper (``frameskip=1``). Their sticky actions (probability 0.25) stay.
+    MiniGrid: :class:`OneHotGrid`. Texts in dictionary observations are left out.
+
+    :param env_id: gymnasium id
+    :param n_envs: how many
+    :param seed: of the first; the others follow
+    :param env_kwargs: for ``gymnasium.make``
+    :param whole_games: Atari episodes end with the game, not with a life: for evaluations
+    :raises UserError: where the environment cannot be made
+    """
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.env_util import make_vec_env as sb3_make_vec_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    find_spec(env_id)
+    env_kwargs = dict(env_kwargs or {})
+    try:
+        if is_atari(env_id):
+            settings = {"terminal_on_life_loss": not whole_games}
+            env_kwargs = {"frameskip": 1, **env_kwargs}
+            frames = make_atari_env(env_id, n_envs, seed=seed, env_kwargs=env_kwargs, wrapper_kwargs=settings)
+            return VecFrameStack(frames, n_stack=4)
+        return sb3_make_vec_env(
+            lambda **kwargs: wrap_family(gym.make(env_id, **kwargs)), n_envs, seed=seed, env_kwargs=env_kwargs
+        )
+    except ImportError as error:
+        raise UserError(f"{env_id} cannot be made, a package is missing: {error}") from error
+    except Exception as error:  # whatever an environment's author raises; --debug shows it
+        raise UserError(f"{env_id} cannot be made: {type(error).__name__}: {error}") from error

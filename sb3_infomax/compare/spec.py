@@ -1,0 +1,198 @@
+"""What to run, as text a user types and as a record that is stored with every run."""
+
+import ast
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from sb3_infomax.registry import unknown_name
+
+# "+" joins the parts of a method, but not inside a number such as 1e+6.
+_JOIN = re.compile(r"\+(?=[A-Za-z_])")
+# ":" starts the settings of a part, but not inside "package.module:Class".
+_SETTINGS = re.compile(r":(?=\s*[A-Za-z_]\w*\s*=)")
+# "," separates settings, but not inside brackets or quotes: only where "key=" follows.
+_COMMA = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
+
+
+class UserError(ValueError):
+    """What was asked for cannot be done; the message is one sentence saying what to do instead."""
+
+
+def parse_value(text: str) -> Any:
+    """A number, ``True``, ``None``, list, ... where the text is one in Python, else the text itself.
+
+    :param text: what stands behind ``key=``
+    :return: ``"1e-3"`` gives 0.001, ``"[64, 64]"`` a list, ``"paper"`` the text ``"paper"``
+    """
+    text = text.strip()
+    lowered = {"true": True, "false": False, "none": None}
+    if text.lower() in lowered:
+        return lowered[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """``["coef=0.5", "preset=paper"]`` as a dictionary.
+
+    :param texts: settings, each as ``key=value``
+    :raises UserError: where one is not of this form or a key is given twice
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            raise UserError(f"Cannot read the setting {text!r}: write it as key=value, such as coef=0.5.")
+        if key in settings:
+            raise UserError(f"The setting {key!r} is given twice: leave one of them out.")
+        settings[key] = parse_value(value)
+    return settings
+
+
+def parse_steps(text: str) -> int:
+    """A positive whole number of steps, also as ``1e6`` or ``60_000``.
+
+    :param text: what the user typed
+    """
+    try:
+        value = float(text.replace("_", ""))
+    except ValueError:
+        value = float("nan")
+    if not (value >= 1 and value == int(value)):
+        raise UserError(f"{text!r} is not a number of time steps: write a positive whole number such as 60000 or 1e6.")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a method: ``rnd:coef=0.5`` is the name ``rnd`` with one setting."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An algorithm with the intrinsic rewards that are added to it, none for plain Stable-Baselines3.
+
+    :param label: the text that it was read from; names the method in tables, pictures and folders
+    :param algorithm: the algorithm and its own settings
+    :param rewards: the intrinsic rewards, each with its settings
+    """
+
+    label: str
+    algorithm: Part
+    rewards: tuple[Part, ...] = ()
+
+
+def parse_part(text: str) -> Part:
+    """``"rnd:coef=0.5,preset=paper"`` as a :class:`Part`."""
+    name, *rest = _SETTINGS.split(text.strip(), maxsplit=1)
+    settings = parse_settings(_COMMA.split(rest[0])) if rest else {}
+    # a class path keeps its case, the short names are lower case
+    return Part(name.strip() if ":" in name else name.strip().lower(), settings)
+
+
+def parse_method(text: str) -> Method:
+    """Read ``algorithm[:key=value,...][+reward[:key=value,...]]...``
+
+    ``ppo``, ``ppo+emi``, ``ppo+rnd:coef=0.5,preset=paper``, ``ppo:n_steps=512+rnd`` and ``ppo+rnd+emi`` (a mixture)
+    are methods. ``none`` as a reward is no reward.
+
+    :param text: what the user typed
+    :raises UserError: where it cannot be read
+    """
+    parts = [parse_part(part) for part in _JOIN.split(text)]
+    if not all(part.name for part in parts):
+        raise UserError(f"Cannot read the method {text!r}: write it as ppo, ppo+emi or ppo+rnd:coef=0.5,preset=paper.")
+    rewards = tuple(part for part in parts[1:] if part.name != "none")
+    return Method(label=text.strip(), algorithm=parts[0], rewards=rewards)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides the outcome of one run; stored as ``config.json`` in its folder.
+
+    :param env: gymnasium id
+    :param env_kwargs: for ``gymnasium.make``
+    :param method: text of the method, see :func:`parse_method`
+    :param algo_kwargs: settings of the algorithm beside those in ``method``, which win
+    :param timesteps: environment steps to train for
+    :param seed: of the learner, the training environments and (by a fixed rule) the evaluations
+    :param n_envs: parallel training environments; ``None`` is 8 for Atari with an on-policy algorithm, else 1
+    :param eval_points: evaluations over the run, one more before the first step
+    :param eval_episodes: episodes of each evaluation
+    :param deterministic: whether evaluations take the policy's best action rather than a sampled one
+    :param success_return: an episode that returns at least this is a success, where the environment does not say itself
+    """
+
+    env: str
+    method: str
+    timesteps: int
+    seed: int = 0
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    algo_kwargs: dict[str, Any] = field(default_factory=dict)
+    n_envs: int | None = None
+    eval_points: int = 20
+    eval_episodes: int = 5
+    deterministic: bool = True
+    success_return: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("timesteps", "eval_points", "eval_episodes"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}.")
+        if self.n_envs is not None and self.n_envs < 1:
+            raise UserError(f"The number of environments must be at least 1, not {self.n_envs}.")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"A seed is a whole number from 0 to 2147483647, not {self.seed}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, as JSON can hold them (tuples become lists)."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "RunSpec":
+        """Read what :meth:`to_json` wrote."""
+        return cls(**{item.name: record[item.name] for item in fields(cls) if item.name in record})
+
+    def differences(self, other: "RunSpec") -> list[str]:
+        """Names of the fields in which two specifications differ."""
+        mine, theirs = jsonable(self.to_json()), jsonable(other.to_json())
+        return [name for name in mine if mine[name] != theirs[name]]
+
+
+def jsonable(value: Any) -> Any:
+    """What comes back after a trip through JSON: tuples as lists, keys as text, other objects as their text."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def folder_name(text: str) -> str:
+    """A method or environment id as the name of a folder on any file system.
+
+    :param text: such as ``"ALE/Pong-v5"`` or ``"ppo+rnd:coef=0.5"``
+    :return: such as ``"ALE-Pong-v5"`` or ``"ppo+rnd-coef=0.5"``; different texts may share one, callers check
+    """
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "-", text).strip("-.") or "run"
+
+
+def check_names(settings: Iterable[str], known: Iterable[str], owner: str) -> None:
+    """Refuse settings that nobody would read.
+
+    :param settings: names that the user gave
+    :param known: names that there are
+    :param owner: whose settings they are, for the message
+    """
+    known = list(known)
+    for name in settings:
+        if name not in known:
+            raise UserError(str(unknown_name(f"setting of {owner}", name, known)))

@@ -1,0 +1,161 @@
+"""One run, from its folder's ``config.json`` to its ``finished.json``.
+
+``python -m sb3_infomax.compare.worker FOLDER`` is what ``compare`` starts for each run: a fresh process with one torch
+thread. It ends by itself when the process that started it is gone.
+"""
+
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sb3_infomax.compare.algorithms import first_line, is_on_policy, make_intrinsic_reward, make_model, resolve_algorithm
+from sb3_infomax.compare.environments import has_time_limit, is_atari, make_vec_env, success_threshold
+from sb3_infomax.compare.spec import Method, RunSpec, UserError, parse_method
+from sb3_infomax.compare.storage import RunFolder, locked, read_json, versions, write_json
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+    from sb3_infomax.compare.recording import Progress
+
+
+def one_thread_environment() -> dict[str, str]:
+    """Environment variables for a process beside others: two busy torch threads per core slow each other 20-fold."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+
+def default_n_envs(spec: RunSpec) -> int:
+    """Parallel training environments of a run: as asked, else 8 for on-policy Atari and Stable-Baselines3's 1."""
+    if spec.n_envs is not None:
+        return spec.n_envs
+    algorithm = resolve_algorithm(parse_method(spec.method).algorithm.name)
+    return 8 if is_atari(spec.env) and is_on_policy(algorithm) else 1
+
+
+def learn_settings(model: "BaseAlgorithm", env: "VecEnv") -> dict[str, Any]:
+    """MaskablePPO runs without masks where the environment offers none."""
+    if type(model).__name__ != "MaskablePPO":
+        return {}
+    return {"use_masking": env.has_attr("action_masks")}
+
+
+def restore(
+    spec: RunSpec, method: Method, checkpoint: Path, env: "VecEnv"
+) -> "tuple[BaseAlgorithm, IntrinsicReward | None] | None":
+    """Learner and callback of a checkpoint, with random numbers of their own from here on.
+
+    :param checkpoint: its folder
+    :param env: fresh training environments
+    :return: ``None`` where the checkpoint cannot be used and the run starts over
+    """
+    from sb3_infomax.compare.recording import read_replay_buffer
+
+    model = resolve_algorithm(method.algorithm.name).load(checkpoint / "model.zip", env=env)
+    if not read_replay_buffer(model, checkpoint / "replay_buffer.pkl"):
+        return None
+    # load() has put the generators back to the run's beginning: the same numbers must not come twice
+    model.set_random_seed((spec.seed + model.num_timesteps) % 2**31)
+    if not method.rewards:
+        return model, None
+    from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+
+    return model, IntrinsicReward.load(checkpoint / "model.intrinsic.pt")
+
+
+def execute(
+    spec: RunSpec, folder: RunFolder, progress: "Progress | None" = None, checkpoint_seconds: float = 60.0
+) -> dict[str, Any]:
+    """Train, evaluate and store; goes on from a checkpoint where there is one, else starts over.
+
+    :param spec: what to run
+    :param folder: claimed for this specification
+    :param progress: told a few times a second how far it is
+    :param checkpoint_seconds: least wall time between two checkpoints
+    :return: the record in ``finished.json``
+    """
+    from stable_baselines3.common.callbacks import CallbackList
+
+    from sb3_infomax.compare.recording import MAX_EVALUATION_STEPS, Recorder
+
+    method = parse_method(spec.method)
+    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs)
+    eval_env = make_vec_env(spec.env, spec.eval_episodes, spec.seed, spec.env_kwargs, whole_games=True)
+    threshold = success_threshold(spec.env) if spec.success_return is None else spec.success_return
+    max_steps = None if has_time_limit(spec.env, spec.env_kwargs) else MAX_EVALUATION_STEPS
+    folder.failed.unlink(missing_ok=True)
+    checkpoint = folder.checkpoint()
+    restored = None if checkpoint is None else restore(spec, method, checkpoint, env)
+    if restored is None:
+        folder.start_over()
+        model, intrinsic = make_model(spec, env, is_atari(spec.env)), make_intrinsic_reward(method, spec.seed)
+    else:
+        model, intrinsic = restored
+    recorder = Recorder(spec, folder, eval_env, threshold, max_steps, intrinsic, progress, checkpoint_seconds)
+    if restored is not None and checkpoint is not None:
+        recorder.resume(read_json(checkpoint / "state.json"))
+    try:
+        model.learn(
+            spec.timesteps - model.num_timesteps,
+            callback=CallbackList([recorder] if intrinsic is None else [intrinsic, recorder]),
+            reset_num_timesteps=restored is None,
+            **learn_settings(model, env),
+        )
+        return finish(folder, model, intrinsic, recorder.clock.seconds())
+    finally:
+        recorder.close()
+        env.close()
+        eval_env.close()
+
+
+def finish(
+    folder: RunFolder, model: "BaseAlgorithm", intrinsic: "IntrinsicReward | None", seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Save the trained model and mark the run as finished, in this order."""
+    model.save(folder.model)
+    if intrinsic is not None:
+        intrinsic.save(folder.intrinsic)
+    record = {"timesteps": int(model.num_timesteps), "seconds": seconds, "versions": versions()}
+    write_json(folder.finished, record)
+    checkpoint = folder.checkpoint()
+    if checkpoint is not None:
+        import shutil
+
+        shutil.rmtree(checkpoint)
+    return record
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: its end of our standard input closes."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(path: str) -> int:
+    """Run what a folder describes; a failure is stored as one line, with the traceback in the log."""
+    folder = RunFolder(Path(path))
+    try:
+        import torch as th
+
+        th.set_num_threads(1)
+        with locked(folder.path, f"{folder.path} is in use by another process: wait until it ends."):
+            execute(folder.spec(), folder, lambda record: write_json(folder.progress, record, durable=False))
+    except Exception as error:  # the one place that must survive anything: it tells the user what went wrong
+        traceback.print_exc()
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        write_json(folder.failed, {"reason": kind + first_line(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    sys.exit(main(sys.argv[1]))
