@@ -100,13 +100,14 @@ class Transitions(NamedTuple):
 
     def select(self, rows: Tensor) -> "Transitions":
         """The transitions of the given rows (indices or mask) over the same frames: nothing large is copied."""
-        return self._replace(
-            index=self.index[rows],
-            next_index=self.next_index[rows],
-            actions=self.actions[rows],
-            terminations=self.terminations[rows],
-            valid=self.valid[rows],
-            shape=None,
+        # not _replace: it counts fields by len()
+        return Transitions(
+            self.frames,
+            self.index[rows],
+            self.next_index[rows],
+            self.actions[rows],
+            self.terminations[rows],
+            self.valid[rows],
         )
 
     def minibatches(self, batch_size: int, generator: th.Generator | None = None) -> Iterator["Transitions"]:

@@ -113,7 +113,8 @@ class RewardMixture(nn.Module):
             "The observations or actions hold NaN or infinity: mend the environment "
             "(stable_baselines3.common.vec_env.VecCheckNan finds the place) or lower the policy's learning rate."
         )
-        return transitions._replace(valid=transitions.valid & rows)
+        frames, index, next_index, actions, terminations, valid, shape = transitions
+        return Transitions(frames, index, next_index, actions, terminations, valid & rows, shape)
 
     def _finite_bonus(self, bonus: Tensor, name: str) -> Tensor:
         if th.isfinite(bonus.sum()):
