@@ -194,13 +194,14 @@ def test_ema_value_is_donsker_varadhan_at_any_average():
 def test_ema_gradient_by_hand():
     positives = th.tensor([0.3, 1.0], requires_grad=True)
     negatives = th.tensor([0.5, -1.0, 2.0], requires_grad=True)
-    bound, log_ema = donsker_varadhan_ema(positives, negatives, log_ema=th.tensor(4.0).log(), rate=0.25)
+    previous = th.tensor(4.0).log().requires_grad_()
+    bound, log_ema = donsker_varadhan_ema(positives, negatives, previous, rate=0.25)
     bound.backward()
     ema = 0.75 * 4.0 + 0.25 * negatives.detach().exp().mean()
     th.testing.assert_close(log_ema, ema.log())
     th.testing.assert_close(positives.grad, th.full((2,), 0.5))
     th.testing.assert_close(negatives.grad, -negatives.detach().exp() / (3 * ema))
-    assert not log_ema.requires_grad
+    assert not log_ema.requires_grad and previous.grad is None
 
 
 @pytest.mark.parametrize(("log_ema", "rate"), [(None, 0.01), (th.tensor(7.0), 1.0)])

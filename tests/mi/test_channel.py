@@ -169,6 +169,10 @@ def test_float32_rows_are_accepted():
     assert blahut_arimoto(channel).lower == pytest.approx(blahut_arimoto(channel.astype(np.float64)).lower, abs=1e-8)
 
 
+def test_rows_are_divided_by_their_sums():
+    assert blahut_arimoto(0.999995 * np.eye(3)).lower == pytest.approx(math.log(3), abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("channel", "message"),
     [
