@@ -29,10 +29,11 @@ class PrivateRNG:
         outer_cpu = th.get_rng_state()
         outer_cuda = th.cuda.get_rng_state_all() if with_cuda else []
         th.set_rng_state(self.cpu_state)
-        if with_cuda and self.cuda_states is None:
-            th.cuda.manual_seed_all(self.seed)
-        elif with_cuda:
-            th.cuda.set_rng_state_all(self.cuda_states)
+        if with_cuda:
+            if self.cuda_states is None:
+                th.cuda.manual_seed_all(self.seed)
+            else:
+                th.cuda.set_rng_state_all(self.cuda_states)
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
 """The data that flows between collection, reward modules and learners."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch as th
 from torch import Tensor
@@ -21,7 +21,8 @@ def n_frames(frames: Frames) -> int:
     return len(next(iter(frames.values()))) if isinstance(frames, dict) else len(frames)
 
 
-class Transitions(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Transitions:
     """A batch of transitions (s, a, s') in which every distinct observation is stored once.
 
     Consecutive transitions share an observation: s' of one is s of the next. A rollout of T steps therefore holds T + 1
@@ -75,7 +76,7 @@ class Transitions(NamedTuple):
             valid=th.ones_like(index, dtype=th.bool) if valid is None else valid.bool(),
         )
 
-    def __len__(self) -> int:  # number of transitions, not of tuple fields
+    def __len__(self) -> int:
         return len(self.index)
 
     @property
@@ -100,14 +101,14 @@ class Transitions(NamedTuple):
 
     def select(self, rows: Tensor) -> "Transitions":
         """The transitions of the given rows (indices or mask) over the same frames: nothing large is copied."""
-        # not _replace: it counts fields by len()
-        return Transitions(
-            self.frames,
-            self.index[rows],
-            self.next_index[rows],
-            self.actions[rows],
-            self.terminations[rows],
-            self.valid[rows],
+        return replace(
+            self,
+            index=self.index[rows],
+            next_index=self.next_index[rows],
+            actions=self.actions[rows],
+            terminations=self.terminations[rows],
+            valid=self.valid[rows],
+            shape=None,
         )
 
     def minibatches(self, batch_size: int, generator: th.Generator | None = None) -> Iterator["Transitions"]:
@@ -133,5 +134,12 @@ class Transitions(NamedTuple):
 
     def to(self, device: th.device | str) -> "Transitions":
         """The same transitions on another device (no copy where they are there already)."""
-        moved = [field.to(device) for field in self[1:6]]
-        return Transitions(map_frames(lambda frames: frames.to(device), self.frames), *moved, self.shape)
+        return Transitions(
+            frames=map_frames(lambda frames: frames.to(device), self.frames),
+            index=self.index.to(device),
+            next_index=self.next_index.to(device),
+            actions=self.actions.to(device),
+            terminations=self.terminations.to(device),
+            valid=self.valid.to(device),
+            shape=self.shape,
+        )

@@ -1,6 +1,6 @@
 """Small networks out of which every method is built."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch as th
@@ -155,7 +155,7 @@ class ObservationEncoder(nn.Module):
 
     def __init__(
         self,
-        shapes: dict[str, tuple[int, ...]],
+        shapes: Mapping[str, tuple[int, ...]],
         net_arch: Sequence[int],
         convolutions: Sequence[Conv],
         image_net_arch: Sequence[int],

@@ -177,3 +177,18 @@ def check_action_space(space: spaces.Space) -> None:
         raise ValueError(
             f"Actions of type {type(space).__name__} are not supported: use Discrete, MultiDiscrete, MultiBinary or Box."
         )
+
+
+def describe_space(space: spaces.Space) -> str:
+    """One line that tells spaces apart as far as networks care: type, shape, dtype, counts and bounds."""
+    if isinstance(space, spaces.Dict):
+        return "Dict(" + ", ".join(f"{key}: {describe_space(part)}" for key, part in space.spaces.items()) + ")"
+    if isinstance(space, spaces.Discrete):
+        return f"Discrete({int(space.n)}, start={int(space.start)})"
+    if isinstance(space, spaces.MultiDiscrete):
+        return f"MultiDiscrete({space.nvec.tolist()}, start={space.start.tolist()})"
+    if isinstance(space, spaces.Box):
+        low, high = np.unique(space.low), np.unique(space.high)
+        bounds = f"{low[0]}..{high[0]}" if len(low) == len(high) == 1 else f"{space.low.tolist()}..{space.high.tolist()}"
+        return f"Box({bounds}, {space.shape}, {space.dtype})"
+    return repr(space)

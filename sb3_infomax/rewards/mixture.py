@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch as th
@@ -113,8 +114,7 @@ class RewardMixture(nn.Module):
             "The observations or actions hold NaN or infinity: mend the environment "
             "(stable_baselines3.common.vec_env.VecCheckNan finds the place) or lower the policy's learning rate."
         )
-        frames, index, next_index, actions, terminations, valid, shape = transitions
-        return Transitions(frames, index, next_index, actions, terminations, valid & rows, shape)
+        return replace(transitions, valid=transitions.valid & rows)
 
     def _finite_bonus(self, bonus: Tensor, name: str) -> Tensor:
         if th.isfinite(bonus.sum()):

@@ -1,0 +1,218 @@
+"""Transitions out of SB3's replay buffers, and bonuses into what is sampled from them.
+
+The bonus is added when a batch is sampled, never stored: it is fresh, and the buffer stays the extrinsic one that SB3
+knows. While training runs the live buffer has a generated subclass of its own class that relabels; it pickles as the
+plain class, so a buffer saved at any time loads without this package.
+"""
+
+import copyreg
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from sb3_infomax.types import Frames, Transitions
+
+
+def unscale_actions(actions: Tensor, space: spaces.Space) -> Tensor:
+    """What the environment received, from the [-1, 1] that SB3's off-policy algorithms store for Box actions."""
+    if not isinstance(space, spaces.Box):
+        return actions
+    low, high = (th.as_tensor(bound, dtype=th.float32, device=actions.device) for bound in (space.low, space.high))
+    return low + 0.5 * (actions.reshape(-1, *space.shape) + 1.0) * (high - low)
+
+
+class ReplayReader:
+    """Gathers stored transitions by place, where SB3 only samples them at random.
+
+    :param buffer: an SB3 replay buffer of any kind
+    :param vec_normalize: normalises observations as the learner sees them; None where there is none
+    """
+
+    def __init__(self, buffer: ReplayBuffer, vec_normalize: VecNormalize | None = None) -> None:
+        self.buffer, self.vec_normalize = buffer, vec_normalize
+        # rows whose successor belongs to another episode although no `done` says so: a later learn() reset there
+        self.seams = np.zeros(buffer.buffer_size, dtype=bool)
+        self.sampled_rows = np.zeros(0, dtype=np.int64)  # of the batch being sampled
+
+    def __len__(self) -> int:
+        """Number of filled rows, of n_envs transitions each."""
+        return self.buffer.size()
+
+    def mark_seam(self) -> None:
+        """The newest row may have no successor: the environments were possibly reset after it."""
+        if len(self) > 0:
+            self.seams[self.buffer.pos - 1] = True
+
+    def draw(self, batch_size: int) -> Transitions:
+        """Transitions drawn uniformly with torch's generator, HER's and n-step's as they were stored."""
+        n_rows, first = len(self), 0
+        if self.buffer.optimize_memory_usage and self.buffer.full:
+            # the oldest row has lost its observation to the newest transition
+            n_rows, first = n_rows - 1, self.buffer.pos + 1
+        rows = (th.randint(n_rows, (batch_size,)).numpy() + first) % self.buffer.buffer_size
+        return self.gather(rows, th.randint(self.buffer.n_envs, (batch_size,)).numpy())
+
+    def since(self, position: int) -> Transitions | None:
+        """What was stored since the buffer's ``pos`` was ``position``, or None where nothing was."""
+        n_new = (self.buffer.pos - position) % self.buffer.buffer_size
+        if n_new == 0:
+            return None
+        rows = (position + np.arange(n_new)) % self.buffer.buffer_size
+        n_envs = self.buffer.n_envs
+        return self.gather(np.repeat(rows, n_envs), np.tile(np.arange(n_envs), n_new))
+
+    def gather(self, rows: np.ndarray, env_indices: np.ndarray) -> Transitions:
+        """The transitions at the given places, shape (batch,) each."""
+        buffer = self.buffer
+        if buffer.optimize_memory_usage:
+            next_observations = self._observations(buffer.observations, (rows + 1) % buffer.buffer_size, env_indices)
+        else:
+            next_observations = self._observations(buffer.next_observations, rows, env_indices)
+        dones, timeouts = buffer.dones[rows, env_indices] > 0, buffer.timeouts[rows, env_indices] > 0
+        return Transitions.from_pairs(
+            self._observations(buffer.observations, rows, env_indices),
+            next_observations,
+            unscale_actions(buffer.to_torch(buffer.actions[rows, env_indices]), buffer.action_space),
+            terminations=th.as_tensor(dones & ~timeouts, device=buffer.device),
+            valid=th.as_tensor(self.known(rows, dones), device=buffer.device),
+        )
+
+    def known(self, rows: np.ndarray, dones: np.ndarray) -> np.ndarray:
+        """Where s' was kept: everywhere, unless one array holds both s and s'."""
+        if not self.buffer.optimize_memory_usage:
+            return np.ones_like(dones, dtype=bool)
+        return ~(dones > 0) & ~self.seams[rows]
+
+    def _observations(self, arrays: Any, rows: np.ndarray, env_indices: np.ndarray) -> Frames:
+        picked = (
+            {key: array[rows, env_indices] for key, array in arrays.items()}
+            if isinstance(arrays, dict)
+            else arrays[rows, env_indices]
+        )
+        normalized = self.buffer._normalize_obs(picked, self.vec_normalize)
+        if isinstance(normalized, dict):
+            return {key: self.buffer.to_torch(value) for key, value in normalized.items()}
+        return self.buffer.to_torch(normalized)
+
+
+class Relabeller(NamedTuple):
+    """Turns the rewards of a sampled batch into ext_coef * r + coef * bonus."""
+
+    reader: ReplayReader
+    bonus: Callable[[Transitions], Tensor]  # transitions -> (batch,)
+    coef: float
+    ext_coef: float
+
+    def relabel(self, data: Any, transitions: Transitions, weights: Tensor | None = None) -> Any:
+        """The batch with mixed rewards.
+
+        :param data: what SB3's buffer sampled
+        :param transitions: the steps it spans, step-minor: (batch * n_steps,) rows
+        :param weights: of the bonuses of these steps, shape (batch, n_steps); None for one step of weight 1
+        """
+        rewards = data.rewards if self.ext_coef == 1.0 else self.ext_coef * data.rewards
+        if self.coef != 0.0:
+            bonus = self.bonus(transitions).to(rewards.device)
+            if weights is not None:
+                bonus = (bonus.reshape(weights.shape) * weights).sum(dim=1)
+            rewards = rewards + self.coef * bonus.reshape(-1, 1)
+        # _replace keeps the discounts of n-step samples
+        return data._replace(rewards=rewards)
+
+
+@contextmanager
+def relabelled(buffer: ReplayBuffer, relabeller: Relabeller) -> Iterator[None]:
+    """While this lasts, what is sampled from ``buffer`` carries the bonus; nothing stored changes."""
+    plain = type(buffer)
+    buffer._relabeller = relabeller  # type: ignore[attr-defined]
+    buffer.__class__ = _relabelling_class(plain)
+    try:
+        yield
+    finally:
+        buffer.__class__ = plain
+        del buffer._relabeller  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _relabelling_class(base: type[ReplayBuffer]) -> type[ReplayBuffer]:
+    # One base and no slots: the same object layout, so that an instance can change to it and back
+    members: dict[str, Any] = {"__reduce_ex__": _reduce_as(base)}
+    if issubclass(base, NStepReplayBuffer):
+        members["_get_samples"] = _n_step_samples(base)
+    else:
+        members["sample"], members["_get_samples"] = _one_step_sample(base), _remember_rows(base)
+    return type(f"Relabelled{base.__name__}", (base,), members)
+
+
+def _reduce_as(base: type) -> Callable[[Any, int], tuple]:
+    def __reduce_ex__(self: Any, protocol: int) -> tuple:
+        # HerReplayBuffer leaves its environment out
+        get_state = getattr(base, "__getstate__", None)
+        state = dict(self.__dict__ if get_state is None else get_state(self))
+        state.pop("_relabeller", None)
+        return copyreg._reconstructor, (base, object, None), state  # type: ignore[attr-defined]
+
+    return __reduce_ex__
+
+
+def _one_step_sample(base: type[ReplayBuffer]) -> Callable:
+    def sample(self: Any, batch_size: int, env: VecNormalize | None = None) -> Any:
+        data = base.sample(self, batch_size, env=env)
+        relabeller: Relabeller = self._relabeller
+        reader = relabeller.reader
+        # one array for s and s' demands handle_timeout_termination=False, so these dones include time limits
+        known = reader.known(reader.sampled_rows, data.dones.reshape(-1).cpu().numpy()) if self.optimize_memory_usage else None
+        valid = None if known is None else th.as_tensor(known, device=data.dones.device)
+        actions = unscale_actions(data.actions, self.action_space)
+        transitions = Transitions.from_pairs(
+            data.observations, data.next_observations, actions, terminations=data.dones.reshape(-1) > 0, valid=valid
+        )
+        return relabeller.relabel(data, transitions)
+
+    return sample
+
+
+def _remember_rows(base: type[ReplayBuffer]) -> Callable:
+    def _get_samples(self: Any, batch_inds: np.ndarray, *args: Any, **kwargs: Any) -> Any:
+        self._relabeller.reader.sampled_rows = batch_inds
+        return base._get_samples(self, batch_inds, *args, **kwargs)
+
+    return _get_samples
+
+
+def _n_step_samples(base: type[NStepReplayBuffer]) -> Callable:
+    def _get_samples(self: Any, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
+        # SB3 draws the environments inside: draw the same ones from a copy of its generator
+        generator = np.random.RandomState()
+        generator.set_state(np.random.get_state())
+        env_indices = generator.randint(0, self.n_envs, size=batch_inds.shape)
+        data = base._get_samples(self, batch_inds, env=env)
+        rows, weights = n_step_spans(self, batch_inds, env_indices)
+        steps = self._relabeller.reader.gather(rows.reshape(-1), np.repeat(env_indices, rows.shape[1]))
+        return self._relabeller.relabel(data, steps, th.as_tensor(weights, device=data.rewards.device))
+
+    return _get_samples
+
+
+def n_step_spans(buffer: NStepReplayBuffer, batch_inds: np.ndarray, env_indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The steps that an n-step sample sums over, as SB3's ``NStepReplayBuffer`` delimits them.
+
+    :return: rows and weights gamma^i (0 after the end of the episode or of the data), shape (batch, n_steps) each
+    """
+    steps = np.arange(buffer.n_steps)
+    rows = (batch_inds[:, None] + steps) % buffer.buffer_size
+    ends = (buffer.dones[rows, env_indices[:, None]] > 0) | (buffer.timeouts[rows, env_indices[:, None]] > 0)
+    # the newest row ends a span too: what follows it is the oldest
+    ends |= rows == (buffer.pos - 1) % buffer.buffer_size
+    # a step counts if no end lies strictly before it
+    ended_before = np.cumsum(ends, axis=1) - ends
+    weights = np.where(ended_before == 0, buffer.gamma**steps, 0.0).astype(np.float32)
+    return rows, weights

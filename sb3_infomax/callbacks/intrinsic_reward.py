@@ -1,0 +1,445 @@
+"""An intrinsic reward on any SB3 algorithm, in one line."""
+
+import copy
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import get_device
+
+from sb3_infomax.buffers.replay import ReplayReader
+from sb3_infomax.callbacks.coefficients import Coefficients, Schedule, as_schedule
+from sb3_infomax.callbacks.off_policy import OffPolicyBonus
+from sb3_infomax.callbacks.on_policy import OnPolicyBonus
+from sb3_infomax.callbacks.specs import ModuleLike, ModuleSpec, module_specs
+from sb3_infomax.common.policies import TwoHeadMixin
+from sb3_infomax.common.saving import SavedFileError, load_state, save_state, write_atomically
+from sb3_infomax.common.two_heads import TwoHeadCredit
+from sb3_infomax.networks.preprocessing import describe_space
+from sb3_infomax.randomness import PrivateRNG
+from sb3_infomax.rewards.base import RewardModule
+from sb3_infomax.rewards.mixture import RewardMixture
+from sb3_infomax.rewards.scaling import RewardScaler
+
+
+class IntrinsicReward(BaseCallback):
+    """Adds an intrinsic reward to what the learner sees, and to nothing else.
+
+    .. code-block:: python
+
+        PPO("MlpPolicy", env).learn(1_000_000, callback=IntrinsicReward("rnd"))
+
+    On-policy the bonus of a rollout is one batched computation; rewards, advantages and returns are shifted as if the
+    environment had paid it. Off-policy it is computed for each batch that the algorithm samples, so it is never stale,
+    and the replay buffer keeps the extrinsic rewards. Monitor, ``EvalCallback`` and ``rollout/ep_rew_mean`` stay extrinsic;
+    models and buffers saved meanwhile load without this package; with ``coef=0`` the run is bit-identical to one without.
+
+    Logged: ``intrinsic/bonus_mean``, ``/bonus_std``, ``/coef``, ``/ready``, ``/<name>_loss`` and what a module adds under
+    ``intrinsic/<name>_...``; ``rollout/ep_int_rew_mean``, the sum of the bonus (before ``coef``) over an episode, on-policy;
+    ``intrinsic/unknown``, transitions of the rollout whose s' the environment did not tell.
+
+    :param module: a registered name (``"emi"``, ``"rnd"``, ``"icm"``), a :class:`RewardModule` class or instance, or a list
+        of these, whose bonuses are added
+    :param coef: weight of the bonus, a number or a schedule; default the module's own (of a list: each one's own)
+    :param ext_coef: weight of the environment's reward, a number or a schedule
+    :param weights: of the modules of a list; default each one's own coefficient
+    :param normalize: how the bonus is scaled, see :class:`RewardScaler`; default the module's, else ``"return_std"``
+        on-policy and ``"std"`` off-policy
+    :param center: subtract the bonus' mean: a positive bonus pays for staying alive where returns are episodic
+    :param preset: a named setting of the module, such as EMI's ``"atari"``
+    :param module_kwargs: of the module's constructor; for a list, a dict by name
+    :param gamma: discount of the intrinsic return, needs a two-head policy; default the algorithm's
+    :param episodic: False lets the intrinsic return go on over the ends of episodes, needs a two-head policy
+    :param device: of the modules; ``"auto"`` is the model's
+    :param seed: of everything random in here; default derived from the model's seed, else from the system
+    :param start_after: train the modules but pay no bonus before that many steps of the model
+    :param on_nonfinite: what NaN or infinity in observations, bonus or loss does: ``"raise"`` a sentence, or count as
+        ``"zero"`` with one warning
+    :param save_path: where to save, as a path without extension; model and modules are saved in step as
+        ``<save_path>_<n>_steps.zip`` and ``<save_path>_<n>_steps.intrinsic.pt``
+    :param save_freq: steps between saves; 0 saves at the end of training only
+    :param verbose: 1 tells what is attached
+    """
+
+    def __init__(
+        self,
+        module: ModuleLike | Sequence[ModuleLike] = "emi",
+        coef: float | Schedule | None = None,
+        ext_coef: float | Schedule | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        normalize: str | None = None,
+        center: bool | None = None,
+        preset: str | None = None,
+        module_kwargs: dict[str, Any] | None = None,
+        gamma: float | None = None,
+        episodic: bool | None = None,
+        device: th.device | str = "auto",
+        seed: int | None = None,
+        start_after: int = 0,
+        on_nonfinite: Literal["raise", "zero"] = "raise",
+        save_path: str | Path | None = None,
+        save_freq: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        self.specs = module_specs(module, preset, module_kwargs or {})
+        explicit: dict[str, Any] = {
+            "coef": coef, "ext_coef": ext_coef, "normalize": normalize, "center": center, "gamma": gamma, "episodic": episodic
+        }  # fmt: skip
+        self.explicit: dict[str, Any] = {name: value for name, value in explicit.items() if value is not None}
+        self.weights = self._check_weights(weights)
+        if on_nonfinite not in ("raise", "zero"):
+            raise ValueError(f"on_nonfinite must be 'raise' or 'zero', got {on_nonfinite!r}.")
+        self.device, self.seed, self.start_after, self.on_nonfinite = device, seed, start_after, on_nonfinite
+        self.save_path = None if save_path is None else Path(save_path)
+        self.save_freq = save_freq
+        self.coefficients = Coefficients(
+            as_schedule("coef", self._shared("coef", 1.0)), as_schedule("ext_coef", self._shared("ext_coef", 1.0))
+        )
+        if self.explicit.get("normalize") is not None:
+            RewardScaler(self.explicit["normalize"])  # tells a wrong name now, not after the environments are made
+        self.modules: list[RewardModule] = []
+        self.mixture: RewardMixture | None = None
+        self.rng: PrivateRNG | None = None
+        self.stream: OnPolicyBonus | OffPolicyBonus | None = None
+        self._built_for: BaseAlgorithm | None = None
+        self._pristine: dict[int, dict[str, Any]] = {}
+        self._pending: dict[str, Any] | None = None
+        self._pending_steps = 0
+        self._last_save = 0
+
+    # -- what users read ------------------------------------------------------------------------------------------------
+
+    @property
+    def module(self) -> RewardModule | list[RewardModule]:
+        """The reward module; of a list, all of them. There once training has started."""
+        if not self.modules:
+            raise ValueError("The module is built when training starts: there is none yet.")
+        return self.modules[0] if len(self.modules) == 1 else self.modules
+
+    def fit(self, buffer: ReplayBuffer, n_updates: int = 1000, batch_size: int | None = None) -> dict[str, float]:
+        """Pre-train the modules on a replay buffer, before or between ``learn()`` calls.
+
+        :param buffer: of any SB3 off-policy algorithm; Box actions scaled as SB3 stores them
+        :param n_updates: updates, on a fresh batch each
+        :param batch_size: transitions per update; default the largest of the modules'
+        :return: means over the last tenth of the updates
+        """
+        if buffer.size() == 0:
+            raise ValueError("The replay buffer is empty: collect some transitions first.")
+        if not self.modules:
+            self._build_modules(buffer.observation_space, buffer.action_space, get_device(self.device), self.seed)
+        assert self.rng is not None
+        reader, size = ReplayReader(buffer), batch_size or max(module.batch_size for module in self.modules)
+        history: list[dict[str, float]] = []
+        with self.rng():
+            for _ in range(n_updates):
+                batch = reader.draw(size).to(self._module_device())
+                logs: dict[str, float] = {}
+                for spec, module in zip(self.specs, self.modules, strict=True):
+                    module.observe(batch)
+                    logs |= {f"{spec.name}_{key}": value for key, value in module.update(batch).items()}
+                history.append(logs)
+        last = history[-max(1, n_updates // 10) :]
+        return {name: float(np.mean([logs[name] for logs in last])) for name in last[-1]}
+
+    def detach(self) -> None:
+        """Take everything off the model for good; harmless at any time and twice."""
+        if self.stream is not None:
+            self.stream.detach()
+            self.stream = None
+
+    # -- saving ---------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Modules, scalers, generators and counters into one file, written whole or not at all.
+
+        :param path: ``.intrinsic.pt`` is added where it lacks that
+        :return: the file
+        """
+        if self.mixture is None:
+            raise ValueError("There is nothing to save before training has started.")
+        target = _intrinsic_path(Path(path))
+        state = {"mixture": self.mixture.state_dict(), "stream": self.stream.state_dict() if self.stream else {}}
+        save_state(target, self._config(), self.model.num_timesteps, state)
+        return target
+
+    @classmethod
+    def load(
+        cls, path: str | Path, module: ModuleLike | Sequence[ModuleLike] | None = None, **kwargs: Any
+    ) -> "IntrinsicReward":
+        """A callback that continues from :meth:`save`, for a model loaded from the same step.
+
+        Nothing in the file is executed: tensors and JSON only, and classes only by registered name.
+
+        :param path: of the file
+        :param module: needed where the module was an instance or a class that is not registered
+        :param kwargs: of the constructor, where they shall differ from what was saved
+        :raises SavedFileError: where the file is damaged, not ours, or does not fit
+        """
+        config, num_timesteps, state = load_state(_intrinsic_path(Path(path)))
+        knobs = config["knobs"] | kwargs
+        if module is None:
+            names = [entry["registered"] for entry in config["modules"]]
+            if None in names:
+                raise SavedFileError(
+                    f"{path} holds {config['modules'][names.index(None)]['name']!r}, which is not a registered reward: "
+                    "pass module=... with its class or an instance."
+                )
+            module = names if len(names) > 1 else names[0]
+            by_name = {entry["name"]: entry["kwargs"] for entry in config["modules"]}
+            knobs.setdefault("module_kwargs", by_name if len(names) > 1 else by_name[config["modules"][0]["name"]])
+        callback = cls(module, **knobs)
+        callback._pending = {"config": config, "state": state}
+        callback._pending_steps = num_timesteps
+        return callback
+
+    def _config(self) -> dict[str, Any]:
+        assert self.mixture is not None
+        module = self.modules[0]
+        knobs: dict[str, Any] = {name: value for name, value in self.explicit.items() if _is_json(value)}
+        if self.weights is not None:
+            knobs["weights"] = list(self.weights)
+        return {
+            "modules": [
+                {"name": spec.name, "registered": spec.registered if _is_json(spec.kwargs) else None}
+                | {"kwargs": spec.kwargs if _is_json(spec.kwargs) else {}}
+                for spec in self.specs
+            ],
+            "knobs": knobs | {"on_nonfinite": self.on_nonfinite, "start_after": self.start_after},
+            "observation_space": describe_space(module.observation_space),
+            "action_space": describe_space(module.action_space),
+        }
+
+    def _save_in_step(self) -> None:
+        assert self.save_path is not None
+        base = self.save_path.parent / f"{self.save_path.name}_{self.model.num_timesteps}_steps"
+        write_atomically(base.with_name(base.name + ".zip"), self.model.save)
+        self.save(base)
+        self._last_save = self.model.num_timesteps
+
+    # -- building -------------------------------------------------------------------------------------------------------
+
+    def _check_weights(self, weights: Sequence[float] | None) -> list[float] | None:
+        if weights is None:
+            return None
+        if len(weights) != len(self.specs):
+            raise ValueError(f"There are {len(self.specs)} modules and {len(weights)} weights; give one for each.")
+        for weight in weights:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
+                raise ValueError(f"A weight must be a finite number, got {weight!r}.")
+        return list(weights)
+
+    def _shared(self, knob: str, default: Any) -> Any:
+        """A knob of the sum: explicit, else of the only module, else the default."""
+        if knob in self.explicit:
+            return self.explicit[knob]
+        if knob == "coef" and (len(self.specs) > 1 or self.weights is not None):
+            return default  # the modules' own coefficients are their weights
+        values = [spec.knobs[knob] for spec in self.specs if knob in spec.knobs]
+        if len(set(map(repr, values))) > 1:
+            raise ValueError(f"The modules want different values of {knob} ({values}); pass {knob}=... yourself.")
+        return values[0] if values else default
+
+    def _build_modules(self, observation_space: Any, action_space: Any, device: th.device, seed: int | None) -> None:
+        self.rng = PrivateRNG(seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0]))
+        with self.rng():
+            self.modules = [self._build_module(spec, observation_space, action_space).to(device) for spec in self.specs]
+
+    def _build_module(self, spec: ModuleSpec, observation_space: spaces.Space, action_space: spaces.Space) -> RewardModule:
+        if spec.instance is None:
+            spec.cls.check_spaces(observation_space, action_space)
+            return spec.cls(observation_space, action_space, **spec.kwargs)
+        for kind, mine, theirs in (
+            ("observation", spec.instance.observation_space, observation_space),
+            ("action", spec.instance.action_space, action_space),
+        ):
+            if describe_space(mine) != describe_space(theirs):
+                raise ValueError(
+                    f"The {spec.name} module was made for the {kind} space {describe_space(mine)}, but the model's is "
+                    f"{describe_space(theirs)}: make it from model.{kind}_space."
+                )
+        # an instance starts afresh for each new model, as a name or a class does
+        pristine = self._pristine.setdefault(id(spec.instance), copy.deepcopy(spec.instance.state_dict()))
+        if self._built_for is not None:
+            spec.instance.load_state_dict(pristine)
+        return spec.instance
+
+    def _build_mixture(self, on_policy: bool, gamma: float) -> RewardMixture:
+        assert self.rng is not None
+        scalers = [self._build_scaler(spec, on_policy, gamma) for spec in self.specs]
+        if self.weights is not None:
+            weights = self.weights
+        elif len(self.specs) > 1:
+            weights = [float(spec.knobs.get("coef", 1.0)) for spec in self.specs]
+        else:
+            weights = [1.0]
+        names = [spec.name for spec in self.specs]
+        return RewardMixture(self.modules, scalers, weights, names, self.rng, self.on_nonfinite).to(self._module_device())
+
+    def _build_scaler(self, spec: ModuleSpec, on_policy: bool, gamma: float) -> RewardScaler:
+        mode = self.explicit.get("normalize", spec.knobs.get("normalize", "return_std" if on_policy else "std"))
+        if mode == "return_std" and not on_policy:
+            if "normalize" in self.explicit:
+                raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")
+            mode = "std"
+        center = self.explicit.get("center", spec.knobs.get("center", False))
+        return RewardScaler(mode, center=center, gamma=gamma, running_center=not on_policy)
+
+    def _module_device(self) -> th.device:
+        return self.modules[0].ready.device
+
+    # -- the callback ---------------------------------------------------------------------------------------------------
+
+    def _init_callback(self) -> None:
+        model = self.model
+        if self.parent is not None:
+            raise ValueError(
+                f"IntrinsicReward cannot work inside {type(self.parent).__name__}, which passes on no rollouts: give it to "
+                "learn() directly or in a list."
+            )
+        on_policy = isinstance(model, OnPolicyAlgorithm)
+        if not on_policy and not isinstance(model, OffPolicyAlgorithm):
+            raise ValueError(
+                f"IntrinsicReward needs an algorithm with a rollout or replay buffer, which {type(model).__name__} has not: "
+                "wrap the environment with IntrinsicVecEnv instead."
+            )
+        gamma, episodic = self._shared("gamma", None), self._shared("episodic", True)
+        two_heads = isinstance(model.policy, TwoHeadMixin)
+        if not two_heads and (gamma is not None or not episodic):
+            raise ValueError(
+                "gamma=... and episodic=False need a value function of their own: use PPO or A2C with "
+                "sb3_infomax.TwoHeadActorCriticPolicy (or its Cnn and MultiInput forms), or leave them out."
+            )
+        if self._built_for is not model:
+            self._build_for(model, on_policy, model.gamma if gamma is None else gamma, episodic)  # type: ignore[attr-defined]
+        self._restore_pending()
+
+    def _build_for(self, model: BaseAlgorithm, on_policy: bool, gamma: float, episodic: bool) -> None:
+        device = model.device if self.device == "auto" else get_device(self.device)
+        if self._built_for is not None or not self.modules:
+            self._build_modules(
+                model.observation_space, model.action_space, device, self.seed if self.seed is not None else model.seed
+            )
+        else:
+            self._adopt_fitted(model, device)
+        self.mixture = self._build_mixture(on_policy, gamma)
+        if on_policy:
+            assert isinstance(model, OnPolicyAlgorithm)
+            two_heads = TwoHeadCredit(model, gamma, episodic) if isinstance(model.policy, TwoHeadMixin) else None
+            self.stream = OnPolicyBonus(model, self.mixture, self._paid(), two_heads)
+        else:
+            assert isinstance(model, OffPolicyAlgorithm)
+            batch_size = max(module.batch_size for module in self.modules)
+            self.stream = OffPolicyBonus(model, self.mixture, self._paid(), batch_size)
+        self._built_for = model
+        if self.verbose >= 1:
+            names = " + ".join(spec.name for spec in self.specs)
+            n_parameters = sum(parameter.numel() for parameter in self.mixture.parameters())
+            print(f"Intrinsic reward {names} ({n_parameters} parameters) on {type(model).__name__}")
+
+    def _adopt_fitted(self, model: BaseAlgorithm, device: th.device) -> None:
+        """Keep the modules that :meth:`fit` has trained."""
+        fitted = self.modules[0]
+        for kind in ("observation_space", "action_space"):
+            if describe_space(getattr(fitted, kind)) != describe_space(getattr(model, kind)):
+                raise ValueError(f"fit() was given a buffer of another {kind} than the model's.")
+        for module in self.modules:
+            module.to(device)
+
+    def _paid(self) -> Coefficients:
+        """The coefficients, with none of the bonus before ``start_after``."""
+        coef, start_after = self.coefficients.coef, self.start_after
+        if start_after <= 0:
+            return self.coefficients
+        return self.coefficients._replace(
+            coef=lambda progress: coef(progress) if self.model.num_timesteps > start_after else 0.0
+        )
+
+    def _restore_pending(self) -> None:
+        if self._pending is None:
+            return
+        assert self.mixture is not None and self.stream is not None
+        config, state = self._pending["config"], self._pending["state"]
+        for kind in ("observation_space", "action_space"):
+            found = describe_space(getattr(self.modules[0], kind))
+            if config[kind] != found:
+                raise SavedFileError(f"The saved module's {kind} was {config[kind]}, but the model's is {found}.")
+        try:
+            self.mixture.load_state_dict(state["mixture"])
+            self.stream.load_state_dict(state["stream"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise SavedFileError("The saved module was built with other settings; pass those it was saved with.") from error
+        if self.model.num_timesteps not in (0, self._pending_steps):
+            warnings.warn(
+                f"The intrinsic reward was saved at step {self._pending_steps}, but the model is at step "
+                f"{self.model.num_timesteps}: load files of the same step.",
+                stacklevel=2,
+            )
+        self._pending = None
+
+    def _on_training_start(self) -> None:
+        assert self.stream is not None
+        if _count_intrinsic_rewards(self.locals.get("callback")) > 1:
+            raise ValueError(
+                "There are two IntrinsicReward in one list, whose bonuses would be counted together: use one with a list of "
+                "modules, IntrinsicReward(['rnd', 'emi'])."
+            )
+        self._last_save = self.model.num_timesteps
+        self.stream.training_start()
+
+    def _on_rollout_start(self) -> None:
+        assert self.stream is not None
+        # between two rollouts, when model and modules have both been trained on the last one
+        if self.save_path is not None and 0 < self.save_freq <= self.model.num_timesteps - self._last_save:
+            self._save_in_step()
+        self.stream.rollout_start()
+
+    def _on_step(self) -> bool:
+        assert self.stream is not None
+        self.stream.step(self.locals)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        assert self.stream is not None and self.mixture is not None
+        logs = self.stream.rollout_end()
+        if logs:
+            logs["ready"] = float(self.mixture.ready)
+        for key, value in logs.items():
+            self.logger.record(key if "/" in key else f"intrinsic/{key}", value)
+
+    def _on_training_end(self) -> None:
+        if self.stream is None:
+            return
+        self.stream.detach()
+        if self.save_path is not None and self.model.num_timesteps > self._last_save:
+            self._save_in_step()
+
+
+def _count_intrinsic_rewards(callback: Any) -> int:
+    if isinstance(callback, CallbackList):
+        return sum(map(_count_intrinsic_rewards, callback.callbacks))
+    return int(isinstance(callback, IntrinsicReward))
+
+
+def _intrinsic_path(path: Path) -> Path:
+    return path if path.name.endswith(".intrinsic.pt") else path.with_name(path.name + ".intrinsic.pt")
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""The bonus of replay batches: DQN, QRDQN, SAC, TD3, DDPG, TQC, CrossQ, with HER's and n-step buffers too."""
+
+from typing import Any
+
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled
+from sb3_infomax.callbacks.coefficients import Coefficients
+from sb3_infomax.rewards.mixture import RewardMixture
+
+
+class OffPolicyBonus:
+    """Trains the modules after each bit of collection and relabels what the algorithm samples in its ``train()``.
+
+    :param model: the algorithm
+    :param mixture: the reward modules
+    :param coefficients: of bonus and extrinsic reward
+    :param batch_size: transitions per update of the modules
+    """
+
+    def __init__(self, model: OffPolicyAlgorithm, mixture: RewardMixture, coefficients: Coefficients, batch_size: int) -> None:
+        assert model.replay_buffer is not None
+        self.model, self.mixture, self.coefficients, self.batch_size = model, mixture, coefficients, batch_size
+        self.reader = ReplayReader(model.replay_buffer, model._vec_normalize_env)
+        self.position = model.replay_buffer.pos
+
+    def training_start(self) -> None:
+        """A learn() begins; the environments may have been reset, and the buffer exchanged or loaded."""
+        buffer = self.model.replay_buffer
+        assert buffer is not None
+        if self.reader.buffer is not buffer:
+            self.reader = ReplayReader(buffer)
+        self.reader.vec_normalize = self.model._vec_normalize_env
+        self.reader.mark_seam()
+        self.position = buffer.pos
+
+    def rollout_start(self) -> None:
+        """Collection begins; were ``train()`` skipped, it is not to be wrapped twice."""
+        self._unwrap_train()
+
+    def step(self, variables: dict[str, Any]) -> None:
+        """One vector step, before it is stored: its row has a successor again."""
+        self.reader.seams[self.reader.buffer.pos] = False
+
+    def rollout_end(self) -> dict[str, float]:
+        """Moments of what was collected; after ``learning_starts`` one update, and the bonus for the coming ``train()``.
+
+        :return: what to log
+        """
+        collected = self.reader.since(self.position)
+        self.position = self.reader.buffer.pos
+        if collected is not None:
+            self.mixture.observe(collected)
+        if self.model.num_timesteps <= self.model.learning_starts or len(self.reader) < 2:
+            return {}
+        with self.mixture.rng():
+            batch = self.reader.draw(self.batch_size)
+        bonus, logs = self.mixture.learn(batch, observe=False)
+        coef, ext_coef = self.coefficients.now(self.model)
+        if coef != 0.0 or ext_coef != 1.0:
+            self._wrap_train(Relabeller(self.reader, self.mixture, coef, ext_coef))
+        return {"bonus_mean": bonus.mean().item(), "bonus_std": bonus.std(correction=0).item(), "coef": coef} | logs
+
+    def detach(self) -> None:
+        """Leave nothing behind; twice is harmless."""
+        self._unwrap_train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing goes on over a save that the modules do not hold."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The counterpart of :meth:`state_dict`."""
+
+    def _wrap_train(self, relabeller: Relabeller) -> None:
+        """The next ``train()``, and only that one, samples relabelled batches, whether it returns or raises.
+
+        The instance attribute is gone before the algorithm's own method starts: it must not reach a saved model.
+        """
+        model = self.model
+
+        def train(*args: Any, **kwargs: Any) -> None:
+            self._unwrap_train()
+            assert model.replay_buffer is not None
+            with relabelled(model.replay_buffer, relabeller):
+                model.train(*args, **kwargs)
+
+        model.train = train  # type: ignore[method-assign]
+
+    def _unwrap_train(self) -> None:
+        vars(self.model).pop("train", None)

@@ -1,0 +1,79 @@
+"""Files that are written whole or not at all, and read without running anything that is in them."""
+
+import contextlib
+import json
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch as th
+
+FORMAT = "sb3_infomax.intrinsic"
+VERSION = 1
+
+
+class SavedFileError(ValueError):
+    """A file that is damaged, not ours, or of another make; the message says which."""
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Call ``write(file)`` on a temporary file beside ``path`` and put it in place once it is on the disk.
+
+    :param path: what exists when this returns; before that, what was there before
+    :param write: takes a binary file open for writing
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; give it the mode of any other
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def save_state(path: Path, config: dict[str, Any], num_timesteps: int, state: dict[str, Any]) -> None:
+    """Write the state of a callback.
+
+    :param path: ``*.intrinsic.pt``
+    :param config: what is needed to build it again, as JSON
+    :param num_timesteps: of the model at this moment
+    :param state: tensors and plain containers
+    """
+    payload = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": json.dumps(config),
+        "num_timesteps": int(num_timesteps),
+        "state": state,
+    }
+    write_atomically(path, lambda file: th.save(payload, file))
+
+
+def load_state(path: Path) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """Read what :func:`save_state` wrote, with ``weights_only=True``.
+
+    :return: config, num_timesteps and state
+    :raises SavedFileError: where the file is missing, damaged, not ours or of a later version
+    """
+    if not path.is_file():
+        raise SavedFileError(f"There is no file {path}.")
+    try:
+        payload = th.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
+        raise SavedFileError(f"{path} is damaged or was not written by sb3_infomax; it cannot be read safely.") from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise SavedFileError(f"{path} is not a file of sb3_infomax's IntrinsicReward.")
+    if payload["version"] > VERSION:
+        raise SavedFileError(f"{path} was written by a later sb3_infomax (format {payload['version']}); update the package.")
+    return json.loads(payload["config"]), payload["num_timesteps"], payload["state"]

@@ -1,0 +1,56 @@
+"""The DQN family's one ``train()``: what C51 and its kin change is the loss, not the loop."""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3 import DQN
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class ValueBased(DQN):
+    """DQN with its ``train()`` split at the loss.
+
+    Subclasses override :meth:`_compute_loss`; as it stands the class is bit-identical to
+    :class:`stable_baselines3.DQN`, of version 2.9.
+    """
+
+    def _compute_loss(self, replay_data: Any) -> Tensor:
+        """What one gradient step minimises: DQN's Huber loss on the one-step (or n-step) temporal difference.
+
+        :param replay_data: SB3's ``ReplayBufferSamples``
+        :return: a scalar
+        """
+        # n-step samples carry their own discounts, gamma ** n where no episode ended
+        discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
+        with th.no_grad():
+            next_q_values = self.q_net_target(replay_data.next_observations)
+            next_q_values, _ = next_q_values.max(dim=1)
+            next_q_values = next_q_values.reshape(-1, 1)
+            target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_q_values
+        current_q_values = self.q_net(replay_data.observations)
+        current_q_values = th.gather(current_q_values, dim=1, index=replay_data.actions.long())
+        return F.smooth_l1_loss(current_q_values, target_q_values)
+
+    def _after_gradient_step(self, loss: Tensor) -> None:
+        """Called after every optimizer step, for what a method adapts by its loss."""
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on batches sampled from the replay buffer; see ``DQN.train``."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            assert self.replay_buffer is not None
+            replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            loss = self._compute_loss(replay_data)
+            losses.append(loss.item())
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            self._after_gradient_step(loss)
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", np.mean(losses))
