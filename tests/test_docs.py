@@ -1,0 +1,20 @@
+"""The code that the documentation shows runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+WITH_CODE = ["guide/own_module.md"]
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_the_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    # not __main__: a class defined there could not be imported by its path
+    namespace = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, page, "exec"), namespace)
+    assert len(blocks) > 0
