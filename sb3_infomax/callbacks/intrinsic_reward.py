@@ -1,7 +1,5 @@
 """An intrinsic reward on any SB3 algorithm, in one line."""
 
-import copy
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -18,18 +15,17 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import get_device
 
 from sb3_infomax.buffers.replay import ReplayReader
-from sb3_infomax.callbacks.coefficients import Coefficients, Schedule, as_schedule
 from sb3_infomax.callbacks.off_policy import OffPolicyBonus
 from sb3_infomax.callbacks.on_policy import OnPolicyBonus
-from sb3_infomax.callbacks.specs import ModuleLike, ModuleSpec, module_specs
+from sb3_infomax.common.coefficients import Coefficients, Schedule
+from sb3_infomax.common.plan import ModuleLike, RewardPlan, check_same_spaces, plan_arguments
 from sb3_infomax.common.policies import TwoHeadMixin
-from sb3_infomax.common.saving import SavedFileError, load_state, save_state, write_atomically
+from sb3_infomax.common.saving import SavedFileError, intrinsic_path, load_state, save_state, write_atomically
 from sb3_infomax.common.two_heads import TwoHeadCredit
 from sb3_infomax.networks.preprocessing import describe_space
 from sb3_infomax.randomness import PrivateRNG
 from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.mixture import RewardMixture
-from sb3_infomax.rewards.scaling import RewardScaler
 
 
 class IntrinsicReward(BaseCallback):
@@ -93,28 +89,18 @@ class IntrinsicReward(BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        self.specs = module_specs(module, preset, module_kwargs or {})
-        explicit: dict[str, Any] = {
+        explicit = {
             "coef": coef, "ext_coef": ext_coef, "normalize": normalize, "center": center, "gamma": gamma, "episodic": episodic
         }  # fmt: skip
-        self.explicit: dict[str, Any] = {name: value for name, value in explicit.items() if value is not None}
-        self.weights = self._check_weights(weights)
-        if on_nonfinite not in ("raise", "zero"):
-            raise ValueError(f"on_nonfinite must be 'raise' or 'zero', got {on_nonfinite!r}.")
-        self.device, self.seed, self.start_after, self.on_nonfinite = device, seed, start_after, on_nonfinite
+        self.plan = RewardPlan(module, preset, module_kwargs, weights, on_nonfinite, explicit)
+        self.device, self.seed, self.start_after = device, seed, start_after
         self.save_path = None if save_path is None else Path(save_path)
         self.save_freq = save_freq
-        self.coefficients = Coefficients(
-            as_schedule("coef", self._shared("coef", 1.0)), as_schedule("ext_coef", self._shared("ext_coef", 1.0))
-        )
-        if self.explicit.get("normalize") is not None:
-            RewardScaler(self.explicit["normalize"])  # tells a wrong name now, not after the environments are made
         self.modules: list[RewardModule] = []
         self.mixture: RewardMixture | None = None
         self.rng: PrivateRNG | None = None
         self.stream: OnPolicyBonus | OffPolicyBonus | None = None
         self._built_for: BaseAlgorithm | None = None
-        self._pristine: dict[int, dict[str, Any]] = {}
         self._pending: dict[str, Any] | None = None
         self._pending_steps = 0
         self._last_save = 0
@@ -139,15 +125,16 @@ class IntrinsicReward(BaseCallback):
         if buffer.size() == 0:
             raise ValueError("The replay buffer is empty: collect some transitions first.")
         if not self.modules:
-            self._build_modules(buffer.observation_space, buffer.action_space, get_device(self.device), self.seed)
+            spaces = buffer.observation_space, buffer.action_space
+            self.modules, self.rng = self.plan.build_modules(*spaces, get_device(self.device), self.seed)
         assert self.rng is not None
         reader, size = ReplayReader(buffer), batch_size or max(module.batch_size for module in self.modules)
         history: list[dict[str, float]] = []
         with self.rng():
             for _ in range(n_updates):
-                batch = reader.draw(size).to(self._module_device())
+                batch = reader.draw(size).to(self.modules[0].ready.device)
                 logs: dict[str, float] = {}
-                for spec, module in zip(self.specs, self.modules, strict=True):
+                for spec, module in zip(self.plan.specs, self.modules, strict=True):
                     module.observe(batch)
                     logs |= {f"{spec.name}_{key}": value for key, value in module.update(batch).items()}
                 history.append(logs)
@@ -170,9 +157,10 @@ class IntrinsicReward(BaseCallback):
         """
         if self.mixture is None:
             raise ValueError("There is nothing to save before training has started.")
-        target = _intrinsic_path(Path(path))
+        target = intrinsic_path(path)
+        config = self.plan.config(self.modules) | {"start_after": self.start_after}
         state = {"mixture": self.mixture.state_dict(), "stream": self.stream.state_dict() if self.stream else {}}
-        save_state(target, self._config(), self.model.num_timesteps, state)
+        save_state(target, config, self.model.num_timesteps, state)
         return target
 
     @classmethod
@@ -188,39 +176,13 @@ class IntrinsicReward(BaseCallback):
         :param kwargs: of the constructor, where they shall differ from what was saved
         :raises SavedFileError: where the file is damaged, not ours, or does not fit
         """
-        config, num_timesteps, state = load_state(_intrinsic_path(Path(path)))
-        knobs = config["knobs"] | kwargs
-        if module is None:
-            names = [entry["registered"] for entry in config["modules"]]
-            if None in names:
-                raise SavedFileError(
-                    f"{path} holds {config['modules'][names.index(None)]['name']!r}, which is not a registered reward: "
-                    "pass module=... with its class or an instance."
-                )
-            module = names if len(names) > 1 else names[0]
-            by_name = {entry["name"]: entry["kwargs"] for entry in config["modules"]}
-            knobs.setdefault("module_kwargs", by_name if len(names) > 1 else by_name[config["modules"][0]["name"]])
-        callback = cls(module, **knobs)
+        config, num_timesteps, state = load_state(intrinsic_path(path))
+        arguments = {"start_after": config["start_after"]} | config["knobs"]
+        arguments |= plan_arguments(config, Path(path)) if module is None else {"module": module}
+        callback = cls(**(arguments | kwargs))
         callback._pending = {"config": config, "state": state}
         callback._pending_steps = num_timesteps
         return callback
-
-    def _config(self) -> dict[str, Any]:
-        assert self.mixture is not None
-        module = self.modules[0]
-        knobs: dict[str, Any] = {name: value for name, value in self.explicit.items() if _is_json(value)}
-        if self.weights is not None:
-            knobs["weights"] = list(self.weights)
-        return {
-            "modules": [
-                {"name": spec.name, "registered": spec.registered if _is_json(spec.kwargs) else None}
-                | {"kwargs": spec.kwargs if _is_json(spec.kwargs) else {}}
-                for spec in self.specs
-            ],
-            "knobs": knobs | {"on_nonfinite": self.on_nonfinite, "start_after": self.start_after},
-            "observation_space": describe_space(module.observation_space),
-            "action_space": describe_space(module.action_space),
-        }
 
     def _save_in_step(self) -> None:
         assert self.save_path is not None
@@ -228,77 +190,6 @@ class IntrinsicReward(BaseCallback):
         write_atomically(base.with_name(base.name + ".zip"), self.model.save)
         self.save(base)
         self._last_save = self.model.num_timesteps
-
-    # -- building -------------------------------------------------------------------------------------------------------
-
-    def _check_weights(self, weights: Sequence[float] | None) -> list[float] | None:
-        if weights is None:
-            return None
-        if len(weights) != len(self.specs):
-            raise ValueError(f"There are {len(self.specs)} modules and {len(weights)} weights; give one for each.")
-        for weight in weights:
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
-                raise ValueError(f"A weight must be a finite number, got {weight!r}.")
-        return list(weights)
-
-    def _shared(self, knob: str, default: Any) -> Any:
-        """A knob of the sum: explicit, else of the only module, else the default."""
-        if knob in self.explicit:
-            return self.explicit[knob]
-        if knob == "coef" and (len(self.specs) > 1 or self.weights is not None):
-            return default  # the modules' own coefficients are their weights
-        values = [spec.knobs[knob] for spec in self.specs if knob in spec.knobs]
-        if len(set(map(repr, values))) > 1:
-            raise ValueError(f"The modules want different values of {knob} ({values}); pass {knob}=... yourself.")
-        return values[0] if values else default
-
-    def _build_modules(self, observation_space: Any, action_space: Any, device: th.device, seed: int | None) -> None:
-        self.rng = PrivateRNG(seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0]))
-        with self.rng():
-            self.modules = [self._build_module(spec, observation_space, action_space).to(device) for spec in self.specs]
-
-    def _build_module(self, spec: ModuleSpec, observation_space: spaces.Space, action_space: spaces.Space) -> RewardModule:
-        if spec.instance is None:
-            spec.cls.check_spaces(observation_space, action_space)
-            return spec.cls(observation_space, action_space, **spec.kwargs)
-        for kind, mine, theirs in (
-            ("observation", spec.instance.observation_space, observation_space),
-            ("action", spec.instance.action_space, action_space),
-        ):
-            if describe_space(mine) != describe_space(theirs):
-                raise ValueError(
-                    f"The {spec.name} module was made for the {kind} space {describe_space(mine)}, but the model's is "
-                    f"{describe_space(theirs)}: make it from model.{kind}_space."
-                )
-        # an instance starts afresh for each new model, as a name or a class does
-        pristine = self._pristine.setdefault(id(spec.instance), copy.deepcopy(spec.instance.state_dict()))
-        if self._built_for is not None:
-            spec.instance.load_state_dict(pristine)
-        return spec.instance
-
-    def _build_mixture(self, on_policy: bool, gamma: float) -> RewardMixture:
-        assert self.rng is not None
-        scalers = [self._build_scaler(spec, on_policy, gamma) for spec in self.specs]
-        if self.weights is not None:
-            weights = self.weights
-        elif len(self.specs) > 1:
-            weights = [float(spec.knobs.get("coef", 1.0)) for spec in self.specs]
-        else:
-            weights = [1.0]
-        names = [spec.name for spec in self.specs]
-        return RewardMixture(self.modules, scalers, weights, names, self.rng, self.on_nonfinite).to(self._module_device())
-
-    def _build_scaler(self, spec: ModuleSpec, on_policy: bool, gamma: float) -> RewardScaler:
-        mode = self.explicit.get("normalize", spec.knobs.get("normalize", "return_std" if on_policy else "std"))
-        if mode == "return_std" and not on_policy:
-            if "normalize" in self.explicit:
-                raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")
-            mode = "std"
-        center = self.explicit.get("center", spec.knobs.get("center", False))
-        return RewardScaler(mode, center=center, gamma=gamma, running_center=not on_policy)
-
-    def _module_device(self) -> th.device:
-        return self.modules[0].ready.device
 
     # -- the callback ---------------------------------------------------------------------------------------------------
 
@@ -315,7 +206,7 @@ class IntrinsicReward(BaseCallback):
                 f"IntrinsicReward needs an algorithm with a rollout or replay buffer, which {type(model).__name__} has not: "
                 "wrap the environment with IntrinsicVecEnv instead."
             )
-        gamma, episodic = self._shared("gamma", None), self._shared("episodic", True)
+        gamma, episodic = self.plan.knob("gamma", None), self.plan.knob("episodic", True)
         two_heads = isinstance(model.policy, TwoHeadMixin)
         if not two_heads and (gamma is not None or not episodic):
             raise ValueError(
@@ -329,12 +220,13 @@ class IntrinsicReward(BaseCallback):
     def _build_for(self, model: BaseAlgorithm, on_policy: bool, gamma: float, episodic: bool) -> None:
         device = model.device if self.device == "auto" else get_device(self.device)
         if self._built_for is not None or not self.modules:
-            self._build_modules(
-                model.observation_space, model.action_space, device, self.seed if self.seed is not None else model.seed
-            )
-        else:
-            self._adopt_fitted(model, device)
-        self.mixture = self._build_mixture(on_policy, gamma)
+            seed = self.seed if self.seed is not None else model.seed
+            self.modules, self.rng = self.plan.build_modules(model.observation_space, model.action_space, device, seed)
+        for spec, module in zip(self.plan.specs, self.modules, strict=True):
+            # those that fit() has trained were made before there was a model
+            check_same_spaces(spec.name, module.to(device), model.observation_space, model.action_space)
+        assert self.rng is not None
+        self.mixture = self.plan.build_mixture(self.modules, self.rng, on_policy, gamma)
         if on_policy:
             assert isinstance(model, OnPolicyAlgorithm)
             two_heads = TwoHeadCredit(model, gamma, episodic) if isinstance(model.policy, TwoHeadMixin) else None
@@ -345,26 +237,17 @@ class IntrinsicReward(BaseCallback):
             self.stream = OffPolicyBonus(model, self.mixture, self._paid(), batch_size)
         self._built_for = model
         if self.verbose >= 1:
-            names = " + ".join(spec.name for spec in self.specs)
+            names = " + ".join(spec.name for spec in self.plan.specs)
             n_parameters = sum(parameter.numel() for parameter in self.mixture.parameters())
             print(f"Intrinsic reward {names} ({n_parameters} parameters) on {type(model).__name__}")
 
-    def _adopt_fitted(self, model: BaseAlgorithm, device: th.device) -> None:
-        """Keep the modules that :meth:`fit` has trained."""
-        fitted = self.modules[0]
-        for kind in ("observation_space", "action_space"):
-            if describe_space(getattr(fitted, kind)) != describe_space(getattr(model, kind)):
-                raise ValueError(f"fit() was given a buffer of another {kind} than the model's.")
-        for module in self.modules:
-            module.to(device)
-
     def _paid(self) -> Coefficients:
         """The coefficients, with none of the bonus before ``start_after``."""
-        coef, start_after = self.coefficients.coef, self.start_after
+        coefficients, start_after = self.plan.coefficients, self.start_after
         if start_after <= 0:
-            return self.coefficients
-        return self.coefficients._replace(
-            coef=lambda progress: coef(progress) if self.model.num_timesteps > start_after else 0.0
+            return coefficients
+        return coefficients._replace(
+            coef=lambda progress: coefficients.coef(progress) if self.model.num_timesteps > start_after else 0.0
         )
 
     def _restore_pending(self) -> None:
@@ -431,15 +314,3 @@ def _count_intrinsic_rewards(callback: Any) -> int:
     if isinstance(callback, CallbackList):
         return sum(map(_count_intrinsic_rewards, callback.callbacks))
     return int(isinstance(callback, IntrinsicReward))
-
-
-def _intrinsic_path(path: Path) -> Path:
-    return path if path.name.endswith(".intrinsic.pt") else path.with_name(path.name + ".intrinsic.pt")
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True

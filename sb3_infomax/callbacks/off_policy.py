@@ -5,7 +5,7 @@ from typing import Any
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled
-from sb3_infomax.callbacks.coefficients import Coefficients
+from sb3_infomax.common.coefficients import Coefficients
 from sb3_infomax.rewards.mixture import RewardMixture
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_infomax.buffers.rollout import RolloutFrames, add_reward_to_rollout, rollout_actions
-from sb3_infomax.callbacks.coefficients import Coefficients
+from sb3_infomax.common.coefficients import Coefficients
 from sb3_infomax.common.two_heads import TwoHeadCredit
 from sb3_infomax.rewards.mixture import RewardMixture
 from sb3_infomax.rewards.returns import discounted_sum

@@ -18,6 +18,12 @@ class SavedFileError(ValueError):
     """A file that is damaged, not ours, or of another make; the message says which."""
 
 
+def intrinsic_path(path: str | Path) -> Path:
+    """``path`` with the extension ``.intrinsic.pt``, added where it lacks that."""
+    path = Path(path)
+    return path if path.name.endswith(".intrinsic.pt") else path.with_name(path.name + ".intrinsic.pt")
+
+
 def write_atomically(path: Path, write: Any) -> None:
     """Call ``write(file)`` on a temporary file beside ``path`` and put it in place once it is on the disk.
 

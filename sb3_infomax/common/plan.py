@@ -1,0 +1,268 @@
+"""Which reward modules a user asks for, with what settings, and how they are built."""
+
+import copy
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+
+from sb3_infomax.common.coefficients import Coefficients, as_schedule
+from sb3_infomax.common.saving import SavedFileError
+from sb3_infomax.networks.preprocessing import describe_space
+from sb3_infomax.randomness import PrivateRNG
+from sb3_infomax.registry import REWARDS, resolve, unknown_name
+from sb3_infomax.rewards.base import RewardModule
+from sb3_infomax.rewards.mixture import RewardMixture
+from sb3_infomax.rewards.scaling import RewardScaler
+
+ModuleLike = str | type[RewardModule] | RewardModule
+
+#: what ``defaults`` and ``presets`` of a module may set besides the module's own arguments
+CALLBACK_KNOBS = ("coef", "ext_coef", "normalize", "center", "gamma", "episodic")
+
+
+class ModuleSpec(NamedTuple):
+    """One reward module as the user wrote it."""
+
+    name: str  # for the logger
+    cls: type[RewardModule]
+    instance: RewardModule | None  # where the user made it
+    registered: str | None  # name in the registry, for the saved file
+    kwargs: dict[str, Any]
+    knobs: dict[str, Any]  # defaults and preset of the callback's knobs
+
+
+class RewardPlan:
+    """The modules, the knobs of their sum, and how to build both for an environment.
+
+    :param module: one module or a list
+    :param preset: a named setting that each of the modules has
+    :param module_kwargs: constructor arguments; for a list, a dict of them by name
+    :param weights: of the modules of a list; default each one's own coefficient
+    :param on_nonfinite: see :class:`RewardMixture`
+    :param explicit: the callback's knobs as the user wrote them; None is the modules' default
+    :raises ValueError: one sentence for anything that is no module, preset, argument, number or mode
+    """
+
+    def __init__(
+        self,
+        module: ModuleLike | Sequence[ModuleLike],
+        preset: str | None,
+        module_kwargs: dict[str, Any] | None,
+        weights: Sequence[float] | None,
+        on_nonfinite: Literal["raise", "zero"],
+        explicit: dict[str, Any],
+    ) -> None:
+        self.specs = module_specs(module, preset, module_kwargs or {})
+        self.explicit = {name: value for name, value in explicit.items() if value is not None}
+        self.weights = _check_weights(weights, len(self.specs))
+        if on_nonfinite not in ("raise", "zero"):
+            raise ValueError(f"on_nonfinite must be 'raise' or 'zero', got {on_nonfinite!r}.")
+        self.on_nonfinite = on_nonfinite
+        self.coefficients = Coefficients(
+            as_schedule("coef", self.knob("coef", 1.0)), as_schedule("ext_coef", self.knob("ext_coef", 1.0))
+        )
+        if "normalize" in self.explicit:
+            RewardScaler(self.explicit["normalize"])  # tells a wrong name now, not after the environments are made
+        self._pristine: dict[int, dict[str, Any]] = {}
+
+    def knob(self, name: str, default: Any) -> Any:
+        """A knob of the sum: explicit, else what the modules agree on, else the default."""
+        if name in self.explicit:
+            return self.explicit[name]
+        if name == "coef" and (len(self.specs) > 1 or self.weights is not None):
+            return default  # the modules' own coefficients are their weights
+        values = [spec.knobs[name] for spec in self.specs if name in spec.knobs]
+        if len(set(map(repr, values))) > 1:
+            raise ValueError(f"The modules want different values of {name} ({values}); pass {name}=... yourself.")
+        return values[0] if values else default
+
+    def build_modules(
+        self, observation_space: spaces.Space, action_space: spaces.Space, device: th.device, seed: int | None
+    ) -> tuple[list[RewardModule], PrivateRNG]:
+        """Fresh modules and the private stream they were initialised from; a user's instance starts afresh too."""
+        rng = PrivateRNG(seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0]))
+        with rng():
+            modules = [self._build_module(spec, observation_space, action_space).to(device) for spec in self.specs]
+        return modules, rng
+
+    def _build_module(self, spec: ModuleSpec, observation_space: spaces.Space, action_space: spaces.Space) -> RewardModule:
+        if spec.instance is None:
+            spec.cls.check_spaces(observation_space, action_space)
+            return spec.cls(observation_space, action_space, **spec.kwargs)
+        check_same_spaces(spec.name, spec.instance, observation_space, action_space)
+        first = id(spec.instance) not in self._pristine
+        if first:
+            self._pristine[id(spec.instance)] = copy.deepcopy(spec.instance.state_dict())
+        else:
+            spec.instance.load_state_dict(self._pristine[id(spec.instance)])
+        return spec.instance
+
+    def build_mixture(self, modules: Sequence[RewardModule], rng: PrivateRNG, on_policy: bool, gamma: float) -> RewardMixture:
+        """Modules, scalers and weights as one bonus.
+
+        :param modules: from :meth:`build_modules`
+        :param rng: from there too
+        :param on_policy: whether bonuses come as rollouts in time order
+        :param gamma: discount of the intrinsic return
+        """
+        scalers = [self._build_scaler(spec, on_policy, gamma) for spec in self.specs]
+        if self.weights is not None:
+            weights = self.weights
+        elif len(self.specs) > 1:
+            weights = [float(spec.knobs.get("coef", 1.0)) for spec in self.specs]
+        else:
+            weights = [1.0]
+        names = [spec.name for spec in self.specs]
+        return RewardMixture(modules, scalers, weights, names, rng, self.on_nonfinite).to(modules[0].ready.device)
+
+    def _build_scaler(self, spec: ModuleSpec, on_policy: bool, gamma: float) -> RewardScaler:
+        mode = self.explicit.get("normalize", spec.knobs.get("normalize", "return_std" if on_policy else "std"))
+        if mode == "return_std" and not on_policy:
+            if "normalize" in self.explicit:
+                raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")
+            mode = "std"
+        center = self.explicit.get("center", spec.knobs.get("center", False))
+        return RewardScaler(mode, center=center, gamma=gamma, running_center=not on_policy)
+
+    def config(self, modules: Sequence[RewardModule]) -> dict[str, Any]:
+        """What a saved file needs to make this plan again, as JSON; see :func:`plan_arguments`."""
+        knobs = {name: value for name, value in self.explicit.items() if _is_json(value)}
+        return {
+            "modules": [
+                {
+                    "name": spec.name,
+                    "registered": spec.registered if spec.instance is None and _is_json(spec.kwargs) else None,
+                    "kwargs": spec.kwargs if _is_json(spec.kwargs) else {},
+                }
+                for spec in self.specs
+            ],
+            "knobs": knobs | {"on_nonfinite": self.on_nonfinite} | ({} if self.weights is None else {"weights": self.weights}),
+            "observation_space": describe_space(modules[0].observation_space),
+            "action_space": describe_space(modules[0].action_space),
+        }
+
+
+def plan_arguments(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """``module`` and ``module_kwargs`` of a saved plan. Classes come from the registry alone: a file cannot name code.
+
+    :raises SavedFileError: where a module was an instance or is not registered
+    """
+    entries = config["modules"]
+    for entry in entries:
+        if entry["registered"] is None:
+            raise SavedFileError(
+                f"{path} holds {entry['name']!r}, which was an instance or is not registered: pass module=... with it."
+            )
+    if len(entries) == 1:
+        return {"module": entries[0]["registered"], "module_kwargs": entries[0]["kwargs"]}
+    return {
+        "module": [entry["registered"] for entry in entries],
+        "module_kwargs": {entry["name"]: entry["kwargs"] for entry in entries},
+    }
+
+
+def check_same_spaces(name: str, module: RewardModule, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+    """:raises ValueError: where a module was made for other spaces"""
+    for kind, theirs in (("observation", observation_space), ("action", action_space)):
+        mine = describe_space(getattr(module, f"{kind}_space"))
+        if mine != describe_space(theirs):
+            raise ValueError(
+                f"The {name} module was made for the {kind} space {mine}, but the model's is {describe_space(theirs)}: "
+                f"make it from model.{kind}_space."
+            )
+
+
+def _check_weights(weights: Sequence[float] | None, n_modules: int) -> list[float] | None:
+    if weights is None:
+        return None
+    if len(weights) != n_modules:
+        raise ValueError(f"There are {n_modules} modules and {len(weights)} weights; give one for each.")
+    for weight in weights:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
+            raise ValueError(f"A weight must be a finite number, got {weight!r}.")
+    return list(weights)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def module_specs(
+    module: ModuleLike | Sequence[ModuleLike], preset: str | None, module_kwargs: dict[str, Any]
+) -> list[ModuleSpec]:
+    """What to build, from the arguments of ``IntrinsicReward``.
+
+    :param module: one module or a list
+    :param preset: a named setting that each of the modules has
+    :param module_kwargs: constructor arguments; for a list, a dict of them by name
+    :raises ValueError: one sentence for anything that is no module, preset or argument
+    """
+    several = isinstance(module, list | tuple)
+    entries: list[ModuleLike] = list(module) if several else [module]  # type: ignore[arg-type,list-item]
+    if not entries:
+        raise ValueError("IntrinsicReward needs at least one module.")
+    specs: list[ModuleSpec] = []
+    for entry in entries:
+        cls = _module_class(entry)
+        registered = next(
+            (name for name, known in REWARDS.items() if known in (cls, f"{cls.__module__}:{cls.__name__}")), None
+        )
+        name = registered or cls.__name__.lower()
+        if name in [spec.name for spec in specs]:
+            name = f"{name}{len(specs) + 1}"
+        own = module_kwargs.get(name, {}) if several else module_kwargs
+        kwargs, knobs = _settings(cls, preset, own)
+        instance = entry if isinstance(entry, RewardModule) else None
+        if instance is not None and (own or preset):
+            raise ValueError(f"{name} is an instance already: give its settings to its constructor.")
+        specs.append(ModuleSpec(name, cls, instance, registered, {} if instance is not None else kwargs, knobs))
+    if several and (strangers := set(module_kwargs) - {spec.name for spec in specs}):
+        raise unknown_name("module in module_kwargs", strangers.pop(), [spec.name for spec in specs])
+    return specs
+
+
+def _module_class(entry: ModuleLike) -> type[RewardModule]:
+    if isinstance(entry, RewardModule):
+        return type(entry)
+    cls = resolve(entry, REWARDS) if isinstance(entry, str) else entry
+    if not (isinstance(cls, type) and issubclass(cls, RewardModule)):
+        raise ValueError(f"{entry!r} is not a reward module: give a registered name, a RewardModule class or an instance.")
+    return cls
+
+
+def _settings(cls: type[RewardModule], preset: str | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The module's arguments and the callback's knobs, from defaults, preset and what the user wrote."""
+    if preset is not None and preset not in cls.presets:
+        raise unknown_name(f"preset of {cls.__name__}", preset, list(cls.presets))
+    settings = cls.defaults | (cls.presets[preset] if preset is not None else {})
+    knobs = {name: value for name, value in settings.items() if name in CALLBACK_KNOBS}
+    arguments = {name: value for name, value in settings.items() if name not in CALLBACK_KNOBS} | kwargs
+    known = _constructor_arguments(cls)
+    for name in kwargs:
+        if name in CALLBACK_KNOBS:
+            raise ValueError(f"{name} is an argument of IntrinsicReward, not of {cls.__name__}.")
+        if known is not None and name not in known:
+            raise unknown_name(f"argument of {cls.__name__}", name, known)
+    return arguments, knobs
+
+
+def _constructor_arguments(cls: type[RewardModule]) -> list[str] | None:
+    """Names of all keyword arguments, those passed on to ``RewardModule`` included."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            names += [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+            if base is RewardModule or not any(p.kind == p.VAR_KEYWORD for p in parameters):
+                break
+    return [name for name in names if name not in ("observation_space", "action_space")]
