@@ -38,6 +38,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
+from sb3_infomax import IntrinsicReward
 from sb3_infomax.envs import SPARSE_HALF_CHEETAH
 
 N_ENVS, PATH_STEPS = 10, 500
@@ -50,6 +51,12 @@ X_COM = 17  # where the observation holds the centre of mass
 LOGGED = {
     "bonus_mean": "intrinsic/bonus_mean",
     "bonus_std": "intrinsic/bonus_std",
+    "residual": "intrinsic/emi_residual",
+    "displacement": "intrinsic/emi_displacement",
+    "error_norm": "intrinsic/emi_error_norm",
+    "mi_state": "intrinsic/emi_mi_state",
+    "mi_action": "intrinsic/emi_mi_action",
+    "kl_actions": "intrinsic/emi_kl",
     "kl_policy": "train/kl_divergence_loss",
     "line_search_success": "train/is_line_search_success",
     "policy_std": "train/std",
@@ -122,7 +129,7 @@ class PaperPolicy(ActorCriticPolicy):
 class Record(BaseCallback):
     """Append a row to the table every 10 iterations, and keep a checkpoint every 50."""
 
-    def __init__(self, method: str, seed: int, table: Path, checkpoints: Path, bonus: Any) -> None:
+    def __init__(self, method: str, seed: int, table: Path, checkpoints: Path, bonus: IntrinsicReward | None) -> None:
         super().__init__()
         self.method, self.seed, self.table, self.checkpoints, self.bonus = method, seed, table, checkpoints, bonus
         self._cpu_before = _cpu_seconds_in(table) - time.process_time()
@@ -177,7 +184,7 @@ class Record(BaseCallback):
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save(folder / "model.zip")
         if self.bonus is not None:
-            self.bonus.save(folder / "bonus.pt")
+            self.bonus.save(folder / "bonus")
         pointer = self.checkpoints / "latest.tmp"
         pointer.write_text(folder.name)
         os.replace(pointer, self.checkpoints / "latest")
@@ -212,7 +219,7 @@ def _drop_rows_after(table: Path, step: int) -> None:
     os.replace(table.with_suffix(".tmp"), table)
 
 
-def new_run(method: str, env: Any, seed: int) -> tuple[TRPO, Any]:
+def new_run(method: str, env: Any, seed: int) -> tuple[TRPO, IntrinsicReward | None]:
     """
     TRPO as in rllab, in the words of sb3-contrib, and EMI as for the paper's locomotion tasks.
 
@@ -239,14 +246,10 @@ def new_run(method: str, env: Any, seed: int) -> tuple[TRPO, Any]:
         seed=seed,
         device="cpu",
     )
-    if method == "trpo":
-        return model, None
-    from sb3_infomax.callbacks import IntrinsicReward
-
-    return model, IntrinsicReward("emi", preset="mujoco", seed=seed)
+    return model, IntrinsicReward("emi", preset="mujoco", seed=seed) if method == "trpo+emi" else None
 
 
-def resume_run(method: str, env: Any, seed: int, folder: Path) -> tuple[TRPO, Any]:
+def resume_run(method: str, env: Any, seed: int, folder: Path) -> tuple[TRPO, IntrinsicReward | None]:
     """
     Read a checkpoint. Environments start new paths and generators a new stream, as between any two iterations.
 
@@ -255,11 +258,7 @@ def resume_run(method: str, env: Any, seed: int, folder: Path) -> tuple[TRPO, An
     """
     model = TRPO.load(folder / "model.zip", env=env, device="cpu")
     model.set_random_seed(seed + 1000 * (model.num_timesteps // STEPS_PER_ITERATION))
-    if method == "trpo":
-        return model, None
-    from sb3_infomax.callbacks import IntrinsicReward
-
-    return model, IntrinsicReward.load(folder / "bonus.pt")
+    return model, IntrinsicReward.load(folder / "bonus", preset="mujoco", seed=seed) if method == "trpo+emi" else None
 
 
 def run(method: str, seed: int, steps: int, results: Path, checkpoints: Path) -> None:
