@@ -122,6 +122,7 @@ class RewardModule(nn.Module):
             )
         return th.where(transitions.valid, bonus.float(), 0.0)
 
+    @th.enable_grad()  # gradient-free learners such as ARS switch it off around everything
     def update(self, transitions: Transitions) -> dict[str, float]:
         """Train on the valid transitions: epochs of shuffled minibatches, never zero steps where there are any.
 
