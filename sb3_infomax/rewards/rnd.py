@@ -60,8 +60,8 @@ class RND(RewardModule):
     :param update_fraction: share of the transitions that an update trains on; paper: .25 at 128 environments
     :param normalize_observations: standardise by running moments and clip (paper: yes; without it a fixed random network
         sees little of features that vary little)
-    :param kwargs: ``max_grad_norm`` (None, as in the paper), ``newest_channels`` (``"auto"``: only the newest frame of a stack, as
-        in the paper) and ``keys`` of :class:`~sb3_infomax.rewards.base.RewardModule`
+    :param kwargs: ``max_grad_norm`` (None, as in the paper), ``newest_channels`` (``"auto"``: only the newest frame of a
+        stack, as in the paper) and ``keys`` of :class:`~sb3_infomax.rewards.base.RewardModule`
 
     Logged: ``loss``; ``feature_var``, the variance of the target's features over a minibatch, averaged over the features:
     the loss of a predictor that has learned only their mean. Near 0 the target does not tell observations apart.
