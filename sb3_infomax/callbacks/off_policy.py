@@ -22,7 +22,9 @@ class OffPolicyBonus:
         assert model.replay_buffer is not None
         self.model, self.mixture, self.coefficients, self.batch_size = model, mixture, coefficients, batch_size
         self.reader = ReplayReader(model.replay_buffer, model._vec_normalize_env)
-        self.position = model.replay_buffer.pos
+        self.position = model.replay_buffer.pos  # of the last update: what was stored since has not been observed
+        self.num_timesteps = model.num_timesteps  # at the end of the last rollout
+        self.n_due = 0  # transitions that the algorithm will have sampled until the next update
 
     def training_start(self) -> None:
         """A learn() begins; the environments may have been reset, and the buffer exchanged or loaded."""
@@ -30,9 +32,10 @@ class OffPolicyBonus:
         assert buffer is not None
         if self.reader.buffer is not buffer:
             self.reader = ReplayReader(buffer)
+            self.position = buffer.pos
         self.reader.vec_normalize = self.model._vec_normalize_env
         self.reader.mark_seam()
-        self.position = buffer.pos
+        self.num_timesteps = self.model.num_timesteps
 
     def rollout_start(self) -> None:
         """Collection begins; were ``train()`` skipped, it is not to be wrapped twice."""
@@ -43,34 +46,51 @@ class OffPolicyBonus:
         self.reader.seams[self.reader.buffer.pos] = False
 
     def rollout_end(self) -> dict[str, float]:
-        """Moments of what was collected; after ``learning_starts`` one update, and the bonus for the coming ``train()``.
+        """After ``learning_starts``: an update of the modules where one is due, and the bonus for the coming ``train()``.
 
-        :return: what to log
+        :return: what to log, after an update
         """
+        model = self.model
+        if model.num_timesteps <= model.learning_starts or len(self.reader) < 2:
+            return {}
+        coef, ext_coef = self.coefficients.now(model)
+        logs = self._update() if self._update_is_due() else {}
+        if coef != 0.0 or ext_coef != 1.0:
+            self._wrap_train(Relabeller(self.reader, self.mixture, coef, ext_coef))
+        return logs | {"coef": coef} if logs else {}
+
+    def _update_is_due(self) -> bool:
+        """The modules learn from as many transitions as the algorithm does, in batches of their own size."""
+        model = self.model
+        n_collected, self.num_timesteps = model.num_timesteps - self.num_timesteps, model.num_timesteps
+        n_gradient_steps = model.gradient_steps if model.gradient_steps >= 0 else n_collected
+        self.n_due -= n_gradient_steps * model.batch_size
+        if self.n_due > 0:
+            return False
+        self.n_due += max(self.batch_size, n_gradient_steps * model.batch_size)
+        return True
+
+    def _update(self) -> dict[str, float]:
         collected = self.reader.since(self.position)
         self.position = self.reader.buffer.pos
         if collected is not None:
             self.mixture.observe(collected)
-        if self.model.num_timesteps <= self.model.learning_starts or len(self.reader) < 2:
-            return {}
         with self.mixture.rng():
             batch = self.reader.draw(self.batch_size)
         bonus, logs = self.mixture.learn(batch, observe=False)
-        coef, ext_coef = self.coefficients.now(self.model)
-        if coef != 0.0 or ext_coef != 1.0:
-            self._wrap_train(Relabeller(self.reader, self.mixture, coef, ext_coef))
-        return {"bonus_mean": bonus.mean().item(), "bonus_std": bonus.std(correction=0).item(), "coef": coef} | logs
+        return {"bonus_mean": bonus.mean().item(), "bonus_std": bonus.std(correction=0).item()} | logs
 
     def detach(self) -> None:
         """Leave nothing behind; twice is harmless."""
         self._unwrap_train()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing goes on over a save that the modules do not hold."""
-        return {}
+        """Counters that go on over a save."""
+        return {"n_due": self.n_due}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The counterpart of :meth:`state_dict`."""
+        self.n_due = state.get("n_due", 0)
 
     def _wrap_train(self, relabeller: Relabeller) -> None:
         """The next ``train()``, and only that one, samples relabelled batches, whether it returns or raises.
