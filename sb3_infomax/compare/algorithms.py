@@ -1,6 +1,7 @@
 """The learning algorithms by name, and how a method's text becomes a model with its callback."""
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.compare.spec import Method, Part, RunSpec, UserError, check_names, parse_method
@@ -81,10 +82,21 @@ def is_on_policy(algorithm: "type[BaseAlgorithm]") -> bool:
     return not issubclass(algorithm, OffPolicyAlgorithm)
 
 
-def parameters_of(function: Any) -> list[str]:
-    """Names that a callable takes by keyword, ``self`` left out."""
+def parameters_of(cls: type) -> list[str]:
+    """Names that a class is made with; where it hands ``**kwargs`` on, those of its base classes too.
+
+    :param cls: any class
+    """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [name for name, item in inspect.signature(function).parameters.items() if item.kind in kinds and name != "self"]
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names += [item.name for item in parameters if item.kind in kinds and item.name not in (*names, "self")]
+        if not any(item.kind == inspect.Parameter.VAR_KEYWORD for item in parameters):
+            break
+    return names
 
 
 def algorithm_settings(spec: RunSpec, part: Part, atari: bool) -> dict[str, Any]:
@@ -96,7 +108,7 @@ def algorithm_settings(spec: RunSpec, part: Part, atari: bool) -> dict[str, Any]
     """
     settings = {**spec.algo_kwargs, **part.settings}
     reserved = {"policy", "env", "seed", "verbose", "_init_setup_model"}
-    names = [name for name in parameters_of(resolve_algorithm(part.name).__init__) if name not in reserved]
+    names = [name for name in parameters_of(resolve_algorithm(part.name)) if name not in reserved]
     check_names(settings, names, part.name)
     usual = ATARI_DEFAULTS.get(ALIASES.get(part.name, part.name), {}) if atari else {}
     return {**usual, **settings}
@@ -113,8 +125,8 @@ def policy_name(observation_space: "gym.Space", algorithm: "type[BaseAlgorithm]"
 
     if isinstance(observation_space, spaces.Dict):
         kind = "MultiInput"
-    elif is_image_space(observation_space) and min(observation_space.shape[:2]) >= 36:
-        kind = "Cnn"  # NatureCNN needs 36 x 36 pixels
+    elif is_image_space(observation_space) and sorted(observation_space.shape or ())[1] >= 36:
+        kind = "Cnn"  # NatureCNN needs 36 x 36 pixels; channels come first or last
     else:
         kind = "Mlp"
     name = f"{kind}LstmPolicy" if algorithm.__name__ == "RecurrentPPO" else f"{kind}Policy"
@@ -132,13 +144,13 @@ def split_reward_settings(method: Method) -> tuple[dict[str, Any], list[dict[str
     from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
 
     reserved = {"module", "module_kwargs", "save_path", "save_freq", "seed"}
-    shell_names = [name for name in parameters_of(IntrinsicReward.__init__) if name not in reserved]
+    shell_names = [name for name in parameters_of(IntrinsicReward) if name not in reserved]
     shell: dict[str, Any] = {}
     own: list[dict[str, Any]] = []
     for part in method.rewards:
         module = resolve_reward(part.name)
         spaces = {"observation_space", "action_space"}
-        module_names = [name for name in parameters_of(module.__init__) if name not in spaces]
+        module_names = [name for name in parameters_of(module) if name not in spaces]
         check_names(part.settings, shell_names + module_names, part.name)
         own.append({name: value for name, value in part.settings.items() if name not in shell_names})
         for name, value in part.settings.items():
@@ -147,23 +159,49 @@ def split_reward_settings(method: Method) -> tuple[dict[str, Any], list[dict[str
     return shell, own
 
 
-def make_intrinsic_reward(method: Method, seed: int) -> "IntrinsicReward | None":
+def intrinsic_arguments(method: Method, seed: int) -> dict[str, Any]:
+    """How ``IntrinsicReward`` is called for a method.
+
+    :param method: with at least one reward
+    :param seed: of the modules' private generators
+    """
+    shell, own = split_reward_settings(method)
+    names = [part.name for part in method.rewards]
+    if len(names) == 1:
+        return {"module": names[0], "module_kwargs": own[0], "seed": seed, **shell}
+    by_name = {name: settings for name, settings in zip(names, own, strict=True) if settings}
+    return {"module": names, "module_kwargs": by_name, "seed": seed, **shell}
+
+
+def make_intrinsic_reward(method: Method, seed: int, saved: Path | None = None) -> "IntrinsicReward | None":
     """The callback of a method, ``None`` for plain Stable-Baselines3.
 
     :param method: what to run
     :param seed: of the modules' private generators
+    :param saved: go on from this file
     """
     if not method.rewards:
         return None
     from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
 
-    shell, own = split_reward_settings(method)
-    names = [part.name for part in method.rewards]
-    if len(names) == 1:
-        return IntrinsicReward(names[0], module_kwargs=own[0] or None, seed=seed, **shell)
-    if any(own):
-        raise UserError(f"{method.label!r} mixes rewards, which run with their defaults: leave the modules' settings out.")
-    return IntrinsicReward(names, seed=seed, **shell)
+    arguments = intrinsic_arguments(method, seed)
+    try:
+        return IntrinsicReward(**arguments) if saved is None else IntrinsicReward.load(saved, **arguments)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def wants_two_heads(method: Method) -> bool:
+    """Whether the bonus has a discount of its own or goes on over the ends of episodes.
+
+    :param method: whose settings, presets and defaults decide
+    """
+    for part in method.rewards:
+        module: Any = resolve_reward(part.name)
+        settings = {**module.defaults, **module.presets.get(part.settings.get("preset"), {}), **part.settings}
+        if settings.get("gamma") is not None or settings.get("episodic") is False:
+            return True
+    return False
 
 
 def make_model(spec: RunSpec, env: "VecEnv", atari: bool) -> "BaseAlgorithm":
@@ -173,10 +211,17 @@ def make_model(spec: RunSpec, env: "VecEnv", atari: bool) -> "BaseAlgorithm":
     :param env: its training environments
     :param atari: whether they are Atari frames
     """
-    part = parse_method(spec.method).algorithm
+    method = parse_method(spec.method)
+    part = method.algorithm
     algorithm = resolve_algorithm(part.name)
     settings = algorithm_settings(spec, part, atari)
-    policy = policy_name(env.observation_space, algorithm)
+    policy: Any = policy_name(env.observation_space, algorithm)
+    if wants_two_heads(method):
+        if part.name not in ("ppo", "a2c"):
+            raise UserError(f"{spec.method!r} needs a value function of its own for the bonus: use ppo or a2c.")
+        from sb3_infomax.common.policies import two_head_policy
+
+        policy = two_head_policy(policy)
     try:
         return algorithm(policy, env, seed=spec.seed, verbose=0, **settings)
     except (TypeError, AssertionError, ValueError) as error:
@@ -184,15 +229,14 @@ def make_model(spec: RunSpec, env: "VecEnv", atari: bool) -> "BaseAlgorithm":
 
 
 def check_method(method: Method) -> None:
-    """Every name in a method exists, before anything is started.
+    """Every name and value in a method can be read, before anything is started.
 
     :param method: as parsed
-    :raises UserError: for the first name that does not
+    :raises UserError: for the first that cannot
     """
     algorithm = resolve_algorithm(method.algorithm.name)
-    check_names(method.algorithm.settings, parameters_of(algorithm.__init__), method.algorithm.name)
-    if method.rewards:
-        split_reward_settings(method)
+    check_names(method.algorithm.settings, parameters_of(algorithm), method.algorithm.name)
+    make_intrinsic_reward(method, seed=0)
 
 
 def first_line(error: BaseException) -> str:

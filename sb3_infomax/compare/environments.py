@@ -100,7 +100,10 @@ class OneHotGrid(gym.ObservationWrapper):
         self.sizes = (len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX))
         # column of the first label of each kind within a cell's one-hot code
         self.starts = np.cumsum((0, *self.sizes[:-1])).astype(np.int64)
-        cells = int(np.prod(env.observation_space["image"].shape[:2]))
+        assert isinstance(env.observation_space, gym.spaces.Dict)
+        shape = env.observation_space["image"].shape
+        assert shape is not None
+        cells = int(np.prod(shape[:2]))
         self.observation_space = gym.spaces.Box(0, 1, (cells * sum(self.sizes),), np.uint8)
         self.cell_rows = np.arange(cells)[:, None]
 
@@ -120,20 +123,6 @@ def wrap_family(env: gym.Env) -> gym.Env:
         return OneHotGrid(env)
     texts = [key for key, part in space.spaces.items() if isinstance(part, gym.spaces.Text)]
     return gym.wrappers.FilterObservation(env, [key for key in space.spaces if key not in texts]) if texts else env
-
-
-def check_environment(env_id: str, env_kwargs: dict[str, Any]) -> tuple[gym.Space, gym.Space]:
-    """Make the environment once, so that what is wrong with it is said before any training starts.
-
-    :param env_id: gymnasium id
-    :param env_kwargs: for ``gymnasium.make``
-    :return: observation and action space as the learner will see them (Atari frames not yet stacked)
-    """
-    env = make_vec_env(env_id, 1, 0, env_kwargs)
-    try:
-        return env.observation_space, env.action_space
-    finally:
-        env.close()
 
 
 def make_vec_env(

@@ -175,7 +175,7 @@ class Clock:
 class Recorder(BaseCallback):
     """Evaluates, records every training episode, reports progress and writes checkpoints.
 
-    It stands last in the list of callbacks and changes nothing: not the learner, not its random numbers.
+    It stands first in the list of callbacks and changes nothing: not the learner, not its random numbers.
 
     :param spec: the run
     :param folder: where its files go

@@ -60,11 +60,7 @@ def restore(
         return None
     # load() has put the generators back to the run's beginning: the same numbers must not come twice
     model.set_random_seed((spec.seed + model.num_timesteps) % 2**31)
-    if not method.rewards:
-        return model, None
-    from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
-
-    return model, IntrinsicReward.load(checkpoint / "model.intrinsic.pt")
+    return model, make_intrinsic_reward(method, spec.seed, checkpoint / "model.intrinsic.pt")
 
 
 def execute(
@@ -101,7 +97,8 @@ def execute(
     try:
         model.learn(
             spec.timesteps - model.num_timesteps,
-            callback=CallbackList([recorder] if intrinsic is None else [intrinsic, recorder]),
+            # the recorder saves at the start of a rollout, which has to be before the bonus prepares for it
+            callback=CallbackList([recorder] if intrinsic is None else [recorder, intrinsic]),
             reset_num_timesteps=restored is None,
             **learn_settings(model, env),
         )
@@ -133,7 +130,7 @@ def end_with_parent() -> None:
     """End this process when the one that started it is gone: its end of our standard input closes."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # not sys.stdin: a thread that holds its lock aborts Python's own exit
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,106 @@
+"""A whole comparison: runs, then learning curves and a table."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sb3_infomax.compare.algorithms import check_method, make_intrinsic_reward, make_model
+from sb3_infomax.compare.environments import has_time_limit, is_atari, make_vec_env
+from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_method
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sb3_infomax.compare.runner import Run
+
+
+def check_spec(spec: RunSpec) -> list[str]:
+    """Make everything once and throw it away: what is wrong is said before any training starts.
+
+    :param spec: what is to run
+    :return: remarks for the user
+    :raises UserError: where it cannot run
+    """
+    from sb3_infomax.compare.recording import MAX_EVALUATION_STEPS
+    from sb3_infomax.compare.worker import default_n_envs
+
+    method = parse_method(spec.method)
+    check_method(method)
+    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs)
+    try:
+        model = make_model(spec, env, is_atari(spec.env))
+        intrinsic = make_intrinsic_reward(method, spec.seed)
+        if intrinsic is not None:
+            intrinsic.init_callback(model)
+            intrinsic.detach()
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
+    finally:
+        env.close()
+    if has_time_limit(spec.env, spec.env_kwargs):
+        return []
+    return [
+        f"Note: {spec.env} has no time limit. Evaluation episodes are cut after {MAX_EVALUATION_STEPS} steps; "
+        "set one with --env-arg max_episode_steps=N."
+    ]
+
+
+def specs_of(base: RunSpec, methods: Iterable[str], seeds: Iterable[int]) -> list[RunSpec]:
+    """All methods for the first seed, then for the second, ...: a comparison cut short is still a comparison.
+
+    :param base: what all runs share
+    :param methods: texts of the methods
+    :param seeds: of the runs
+    """
+    texts = [parse_method(text).label for text in methods]
+    if len(set(texts)) < len(texts):
+        raise UserError("A method is given twice: leave one of them out.")
+    return [replace(base, method=text, seed=seed) for seed in seeds for text in texts]
+
+
+def compare(specs: list[RunSpec], out: Path, workers: int, console: "Console") -> int:
+    """Run what is not finished, then write ``curves.png``, ``table.md`` and ``table.csv`` and show the table.
+
+    :param specs: from :func:`specs_of`
+    :param out: folder of the comparison; runs are in ``runs/<method>/seed_<n>``
+    :param workers: processes at a time
+    :param console: where to show progress and table
+    :return: exit code: 0, or 1 where a run failed
+    """
+    from sb3_infomax.compare.display import make_display
+    from sb3_infomax.compare.runner import compare_runs
+
+    notes = [note for spec in {spec.method: spec for spec in specs}.values() for note in check_spec(spec)]
+    for note in dict.fromkeys(notes):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    runs = compare_runs(specs, out, workers, make_display(console))
+    return conclude(runs, out, console)
+
+
+def conclude(runs: "list[Run]", out: Path, console: "Console") -> int:
+    """Picture and tables of what is finished, and what failed."""
+    from sb3_infomax.compare.plot import plot_curves
+    from sb3_infomax.compare.statistics import by_method, summarize
+    from sb3_infomax.compare.table import rich_table, write_tables
+
+    spec = runs[0].spec
+    title = f"{spec.env}, {spec.timesteps:,} steps"
+    rows = [summarize(method, group) for method, group in by_method(runs).items()]
+    picture = plot_curves(runs, out / "curves.png", title)
+    tables = write_tables(rows, out, title, spec.deterministic)
+    console.print(rich_table(rows, title, spec.deterministic))
+    for name, paths in (("Picture", [picture] if picture else []), ("Tables", tables)):
+        if paths:
+            text = f"{name}: {', '.join(map(str, paths))}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+    failed = [run for run in runs if run.state == "failed"]
+    for run in failed:
+        text = f"FAILED {run.name}: {run.reason} (log: {run.folder.log})"
+        console.print(text, markup=False, highlight=False, soft_wrap=True, style="red")
+    return 1 if failed else 0
+
+
+def default_out(kind: str, env: str) -> Path:
+    """Where results go unless the user says otherwise."""
+    return Path("runs") / kind / folder_name(env)
