@@ -38,9 +38,12 @@ class ReplayReader:
 
     def __init__(self, buffer: ReplayBuffer, vec_normalize: VecNormalize | None = None) -> None:
         self.buffer, self.vec_normalize = buffer, vec_normalize
-        # rows whose successor belongs to another episode although no `done` says so: a later learn() reset there
-        self.seams = np.zeros(buffer.buffer_size, dtype=bool)
-        self.sampled_rows = np.zeros(0, dtype=np.int64)  # of the batch being sampled
+        # transitions whose s' nobody told, or whose s' a later learn() has overwritten
+        self.unknown = np.zeros((buffer.buffer_size, buffer.n_envs), dtype=bool)
+        # most buffers have none, and then need not look
+        self.all_known = not buffer.optimize_memory_usage
+        # of the batch that is being sampled
+        self.sampled: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         """Number of filled rows, of n_envs transitions each."""
@@ -48,26 +51,31 @@ class ReplayReader:
 
     def mark_seam(self) -> None:
         """The newest row may have no successor: the environments were possibly reset after it."""
-        if len(self) > 0:
-            self.seams[self.buffer.pos - 1] = True
+        if self.buffer.optimize_memory_usage and len(self) > 0:
+            self.unknown[self.buffer.pos - 1] = True
+
+    def mark_next_row(self, unknown: np.ndarray) -> None:
+        """Which s' of the row that is stored next nobody tells, shape (n_envs,)."""
+        self.unknown[self.buffer.pos] = unknown
+        if unknown.any():
+            self.all_known = False
 
     def draw(self, batch_size: int) -> Transitions:
         """Transitions drawn uniformly with torch's generator, HER's and n-step's as they were stored."""
-        n_rows, first = len(self), 0
-        if self.buffer.optimize_memory_usage and self.buffer.full:
-            # the oldest row has lost its observation to the newest transition
-            n_rows, first = n_rows - 1, self.buffer.pos + 1
-        rows = (th.randint(n_rows, (batch_size,)).numpy() + first) % self.buffer.buffer_size
+        n_rows = self._n_readable()
+        rows = (th.randint(n_rows, (batch_size,)).numpy() + self.buffer.pos - n_rows) % self.buffer.buffer_size
         return self.gather(rows, th.randint(self.buffer.n_envs, (batch_size,)).numpy())
 
-    def since(self, position: int) -> Transitions | None:
-        """What was stored since the buffer's ``pos`` was ``position``, or None where nothing was."""
-        n_new = (self.buffer.pos - position) % self.buffer.buffer_size
-        if n_new == 0:
-            return None
-        rows = (position + np.arange(n_new)) % self.buffer.buffer_size
+    def newest(self, n_rows: int) -> Transitions:
+        """The newest rows, in time order, those that were overwritten left out."""
+        n_rows = min(n_rows, self._n_readable())
+        rows = (self.buffer.pos - n_rows + np.arange(n_rows)) % self.buffer.buffer_size
         n_envs = self.buffer.n_envs
-        return self.gather(np.repeat(rows, n_envs), np.tile(np.arange(n_envs), n_new))
+        return self.gather(np.repeat(rows, n_envs), np.tile(np.arange(n_envs), n_rows))
+
+    def _n_readable(self) -> int:
+        # where one array holds s and s', the oldest row has lost its observation to the newest transition
+        return len(self) - int(self.buffer.optimize_memory_usage and self.buffer.full)
 
     def gather(self, rows: np.ndarray, env_indices: np.ndarray) -> Transitions:
         """The transitions at the given places, shape (batch,) each."""
@@ -82,14 +90,16 @@ class ReplayReader:
             next_observations,
             unscale_actions(buffer.to_torch(buffer.actions[rows, env_indices]), buffer.action_space),
             terminations=th.as_tensor(dones & ~timeouts, device=buffer.device),
-            valid=th.as_tensor(self.known(rows, dones), device=buffer.device),
+            valid=th.as_tensor(self.known(rows, env_indices), device=buffer.device),
         )
 
-    def known(self, rows: np.ndarray, dones: np.ndarray) -> np.ndarray:
-        """Where s' was kept: everywhere, unless one array holds both s and s'."""
-        if not self.buffer.optimize_memory_usage:
-            return np.ones_like(dones, dtype=bool)
-        return ~(dones > 0) & ~self.seams[rows]
+    def known(self, rows: np.ndarray, env_indices: np.ndarray) -> np.ndarray:
+        """Where s' was told and kept, shape (batch,), bool."""
+        known = ~self.unknown[rows, env_indices]
+        if self.buffer.optimize_memory_usage:
+            # one array holds both s and s': the next episode has overwritten the last s'
+            known &= self.buffer.dones[rows, env_indices] == 0
+        return known
 
     def _observations(self, arrays: Any, rows: np.ndarray, env_indices: np.ndarray) -> Frames:
         picked = (
@@ -165,12 +175,11 @@ def _reduce_as(base: type) -> Callable[[Any, int], tuple]:
 
 def _one_step_sample(base: type[ReplayBuffer]) -> Callable:
     def sample(self: Any, batch_size: int, env: VecNormalize | None = None) -> Any:
-        data = base.sample(self, batch_size, env=env)
         relabeller: Relabeller = self._relabeller
         reader = relabeller.reader
-        # one array for s and s' demands handle_timeout_termination=False, so these dones include time limits
-        known = reader.known(reader.sampled_rows, data.dones.reshape(-1).cpu().numpy()) if self.optimize_memory_usage else None
-        valid = None if known is None else th.as_tensor(known, device=data.dones.device)
+        reader.sampled = None
+        data = base.sample(self, batch_size, env=env)
+        valid = None if reader.sampled is None else th.as_tensor(reader.known(*reader.sampled), device=data.dones.device)
         actions = unscale_actions(data.actions, self.action_space)
         transitions = Transitions.from_pairs(
             data.observations, data.next_observations, actions, terminations=data.dones.reshape(-1) > 0, valid=valid
@@ -181,25 +190,31 @@ def _one_step_sample(base: type[ReplayBuffer]) -> Callable:
 
 
 def _remember_rows(base: type[ReplayBuffer]) -> Callable:
-    def _get_samples(self: Any, batch_inds: np.ndarray, *args: Any, **kwargs: Any) -> Any:
-        self._relabeller.reader.sampled_rows = batch_inds
-        return base._get_samples(self, batch_inds, *args, **kwargs)
+    def _get_samples(self: Any, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
+        reader: ReplayReader = self._relabeller.reader
+        if not reader.all_known:
+            reader.sampled = batch_inds, _coming_env_indices(self, batch_inds)
+        return base._get_samples(self, batch_inds, env=env)
 
     return _get_samples
 
 
 def _n_step_samples(base: type[NStepReplayBuffer]) -> Callable:
     def _get_samples(self: Any, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
-        # SB3 draws the environments inside: draw the same ones from a copy of its generator
-        generator = np.random.RandomState()
-        generator.set_state(np.random.get_state())
-        env_indices = generator.randint(0, self.n_envs, size=batch_inds.shape)
+        env_indices = _coming_env_indices(self, batch_inds)
         data = base._get_samples(self, batch_inds, env=env)
         rows, weights = n_step_spans(self, batch_inds, env_indices)
         steps = self._relabeller.reader.gather(rows.reshape(-1), np.repeat(env_indices, rows.shape[1]))
         return self._relabeller.relabel(data, steps, th.as_tensor(weights, device=data.rewards.device))
 
     return _get_samples
+
+
+def _coming_env_indices(buffer: ReplayBuffer, batch_inds: np.ndarray) -> np.ndarray:
+    """The environments that SB3 is about to draw: the same ones, from a copy of its generator."""
+    generator = np.random.RandomState()
+    generator.set_state(np.random.get_state())
+    return generator.randint(0, buffer.n_envs, size=batch_inds.shape)
 
 
 def n_step_spans(buffer: NStepReplayBuffer, batch_inds: np.ndarray, env_indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

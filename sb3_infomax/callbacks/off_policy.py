@@ -1,11 +1,14 @@
 """The bonus of replay batches: DQN, QRDQN, SAC, TD3, DDPG, TQC, CrossQ, with HER's and n-step buffers too."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled
 from sb3_infomax.common.coefficients import Coefficients
+from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
 from sb3_infomax.rewards.mixture import RewardMixture
 
 
@@ -22,7 +25,8 @@ class OffPolicyBonus:
         assert model.replay_buffer is not None
         self.model, self.mixture, self.coefficients, self.batch_size = model, mixture, coefficients, batch_size
         self.reader = ReplayReader(model.replay_buffer, model._vec_normalize_env)
-        self.position = model.replay_buffer.pos  # of the last update: what was stored since has not been observed
+        self.relabeller: Relabeller | None = None  # for the coming train()
+        self.n_unobserved = 0  # rows stored since the last update
         self.num_timesteps = model.num_timesteps  # at the end of the last rollout
         self.n_due = 0  # transitions that the algorithm will have sampled until the next update
 
@@ -32,18 +36,19 @@ class OffPolicyBonus:
         assert buffer is not None
         if self.reader.buffer is not buffer:
             self.reader = ReplayReader(buffer)
-            self.position = buffer.pos
         self.reader.vec_normalize = self.model._vec_normalize_env
         self.reader.mark_seam()
         self.num_timesteps = self.model.num_timesteps
 
     def rollout_start(self) -> None:
         """Collection begins; were ``train()`` skipped, it is not to be wrapped twice."""
-        self._unwrap_train()
+        unwrap_next_train(self.model, self._relabelled)
 
     def step(self, variables: dict[str, Any]) -> None:
-        """One vector step, before it is stored: its row has a successor again."""
-        self.reader.seams[self.reader.buffer.pos] = False
+        """One vector step, before it is stored; ``variables`` are the locals of ``collect_rollouts``."""
+        told = [info.get("terminal_observation") is not None for info in variables["infos"]]
+        self.reader.mark_next_row(unknown=variables["dones"] & ~np.array(told))
+        self.n_unobserved += 1
 
     def rollout_end(self) -> dict[str, float]:
         """After ``learning_starts``: an update of the modules where one is due, and the bonus for the coming ``train()``.
@@ -56,7 +61,8 @@ class OffPolicyBonus:
         coef, ext_coef = self.coefficients.now(model)
         logs = self._update() if self._update_is_due() else {}
         if coef != 0.0 or ext_coef != 1.0:
-            self._wrap_train(Relabeller(self.reader, self.mixture, coef, ext_coef))
+            self.relabeller = Relabeller(self.reader, self.mixture, coef, ext_coef)
+            wrap_next_train(model, self._relabelled)
         return logs | {"coef": coef} if logs else {}
 
     def _update_is_due(self) -> bool:
@@ -71,10 +77,9 @@ class OffPolicyBonus:
         return True
 
     def _update(self) -> dict[str, float]:
-        collected = self.reader.since(self.position)
-        self.position = self.reader.buffer.pos
-        if collected is not None:
-            self.mixture.observe(collected)
+        if self.n_unobserved > 0:
+            self.mixture.observe(self.reader.newest(self.n_unobserved))
+            self.n_unobserved = 0
         with self.mixture.rng():
             batch = self.reader.draw(self.batch_size)
         bonus, logs = self.mixture.learn(batch, observe=False)
@@ -82,30 +87,17 @@ class OffPolicyBonus:
 
     def detach(self) -> None:
         """Leave nothing behind; twice is harmless."""
-        self._unwrap_train()
+        unwrap_next_train(self.model, self._relabelled)
 
     def state_dict(self) -> dict[str, Any]:
         """Counters that go on over a save."""
-        return {"n_due": self.n_due}
+        return {"n_due": self.n_due, "n_unobserved": self.n_unobserved}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The counterpart of :meth:`state_dict`."""
+        """The counterpart of :meth:`state_dict`; what was not observed is so only where the replay buffer was loaded too."""
         self.n_due = state.get("n_due", 0)
+        self.n_unobserved = min(state.get("n_unobserved", 0), len(self.reader))
 
-    def _wrap_train(self, relabeller: Relabeller) -> None:
-        """The next ``train()``, and only that one, samples relabelled batches, whether it returns or raises.
-
-        The instance attribute is gone before the algorithm's own method starts: it must not reach a saved model.
-        """
-        model = self.model
-
-        def train(*args: Any, **kwargs: Any) -> None:
-            self._unwrap_train()
-            assert model.replay_buffer is not None
-            with relabelled(model.replay_buffer, relabeller):
-                model.train(*args, **kwargs)
-
-        model.train = train  # type: ignore[method-assign]
-
-    def _unwrap_train(self) -> None:
-        vars(self.model).pop("train", None)
+    def _relabelled(self) -> AbstractContextManager:
+        assert self.model.replay_buffer is not None and self.relabeller is not None
+        return relabelled(self.model.replay_buffer, self.relabeller)

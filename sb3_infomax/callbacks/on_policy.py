@@ -8,6 +8,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_infomax.buffers.rollout import RolloutFrames, add_reward_to_rollout, rollout_actions
 from sb3_infomax.common.coefficients import Coefficients
+from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
 from sb3_infomax.common.two_heads import TwoHeadCredit
 from sb3_infomax.rewards.mixture import RewardMixture
 from sb3_infomax.rewards.returns import discounted_sum
@@ -37,12 +38,12 @@ class OnPolicyBonus:
         self.episode_bonuses: deque[float] = deque(maxlen=100)
 
     def training_start(self) -> None:
-        """A learn() begins."""
-        if self.two_heads is not None:
-            self.two_heads.attach()
+        """A learn() begins; where the environments were reset, so are the sums of their episodes."""
+        self.episode_bonus[self.model._last_episode_starts] = 0.0
 
     def rollout_start(self) -> None:
         """The rollout buffer has just been reset."""
+        self.detach()
         self.frames = RolloutFrames(self.model.rollout_buffer)
         self.rewards = np.zeros(self.frames.shape)
 
@@ -68,9 +69,8 @@ class OnPolicyBonus:
         coef, ext_coef = self.coefficients.now(self.model)
         if self.two_heads is None:
             self._shift(bonus, coef, ext_coef)
-        elif coef == 0.0 and ext_coef == 1.0:
-            self.two_heads.skip()
-        else:
+        elif coef != 0.0 or ext_coef != 1.0:
+            wrap_next_train(self.model, self.two_heads.training)
             self.two_heads.add(bonus, transitions, dones, coef, ext_coef)
             value_loss = self.two_heads.mean_value_loss()
             logs |= {} if value_loss is None else {"value_loss": value_loss}
@@ -83,7 +83,7 @@ class OnPolicyBonus:
         """Leave nothing behind; twice is harmless."""
         self.frames = None
         if self.two_heads is not None:
-            self.two_heads.detach()
+            unwrap_next_train(self.model, self.two_heads.training)
 
     def _shift(self, bonus: np.ndarray, coef: float, ext_coef: float) -> None:
         if coef == 0.0 and ext_coef == 1.0:

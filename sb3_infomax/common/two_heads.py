@@ -4,6 +4,8 @@ Burda et al., 2018, section 2.3: R = R_E + R_I needs V = V_E + V_I as soon as th
 extrinsic episode ends, or is discounted otherwise.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from sb3_infomax.common.gradients import GradientHook
 from sb3_infomax.common.policies import TwoHeadMixin
 from sb3_infomax.rewards.returns import discounted_sum
-from sb3_infomax.types import Transitions, map_frames
+from sb3_infomax.types import Transitions, map_frames, n_frames
 
 
 class TwoHeadCredit:
@@ -32,7 +34,6 @@ class TwoHeadCredit:
         self.returns = th.zeros(0)
         self.minibatch: tuple[Any, Tensor] | None = None
         self.value_losses: list[Tensor] = []
-        self.hook: GradientHook | None = None
 
     def add(self, bonus: np.ndarray, transitions: Transitions, dones: np.ndarray, coef: float, ext_coef: float) -> None:
         """advantages <- ext_coef * A_ext + coef * A_int; the returns stay those of V_ext.
@@ -53,25 +54,26 @@ class TwoHeadCredit:
         # minibatch indices count environment by environment, see RolloutBuffer.swap_and_flatten
         returns = (advantages + values).astype(np.float32).swapaxes(0, 1).reshape(-1)
         self.returns = th.as_tensor(returns, device=self.model.device)
-        self._shadow_samples(buffer)
 
-    def attach(self) -> None:
-        """Train the head from now on."""
-        if self.hook is None:
-            self.hook = GradientHook(self.model.policy.optimizer, self._backward)
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """While this lasts, every gradient step of the algorithm trains the head too, on the same minibatch."""
+        buffer: Any = self.model.rollout_buffer
+        sample = buffer._get_samples
 
-    def detach(self) -> None:
-        """Leave optimizer and buffer as they were; twice is harmless."""
-        if self.hook is not None:
-            self.hook.remove()
-            self.hook = None
-        vars(self.model.rollout_buffer).pop("_get_samples", None)
-        self.minibatch = None
+        def _get_samples(batch_inds: np.ndarray, env: Any = None) -> Any:
+            data = sample(batch_inds, env)
+            self.minibatch = (data.observations, self.returns[th.as_tensor(batch_inds, device=self.returns.device)])
+            return data
 
-    def skip(self) -> None:
-        """Nothing to train on in this rollout: the coefficient is 0."""
-        self.minibatch = None
-        vars(self.model.rollout_buffer).pop("_get_samples", None)
+        hook = GradientHook(self.model.policy.optimizer, self._backward)
+        buffer._get_samples = _get_samples
+        try:
+            yield
+        finally:
+            del buffer._get_samples
+            hook.remove()
+            self.minibatch = None
 
     def mean_value_loss(self) -> float | None:
         """Of the gradient steps since the last call."""
@@ -84,8 +86,7 @@ class TwoHeadCredit:
     @th.no_grad()
     def _values(self, transitions: Transitions) -> tuple[np.ndarray, np.ndarray]:
         """V_int(s) and the V_int that follows it, shape (batch,) each"""
-        n_frames = int(max(transitions.index.max(), transitions.next_index.max())) + 1
-        rows = th.arange(n_frames, device=transitions.index.device)
+        rows = th.arange(n_frames(transitions.frames), device=transitions.index.device)
         values = th.cat([self._frame_values(transitions, part) for part in rows.split(4096)])
         assert transitions.shape is not None
         if self.episodic:
@@ -98,17 +99,6 @@ class TwoHeadCredit:
 
     def _frame_values(self, transitions: Transitions, rows: Tensor) -> Tensor:
         return self.policy.predict_intrinsic_values(map_frames(lambda frames: frames[rows], transitions.frames))
-
-    def _shadow_samples(self, buffer: Any) -> None:
-        original = type(buffer)._get_samples
-
-        def _get_samples(batch_inds: np.ndarray, env: Any = None) -> Any:
-            data = original(buffer, batch_inds, env)
-            self.minibatch = (data.observations, self.returns[th.as_tensor(batch_inds, device=self.returns.device)])
-            return data
-
-        # rollout buffers are never saved, so an instance attribute does no harm
-        buffer._get_samples = _get_samples
 
     def _backward(self) -> None:
         if self.minibatch is None:
