@@ -62,7 +62,6 @@ class OnPolicyBonus:
         frames, buffer = self.frames, self.model.rollout_buffer
         assert frames is not None and self.model._last_obs is not None
         transitions = frames.transitions(self.model._last_obs, rollout_actions(buffer, self.model.policy))
-        transitions = transitions.to(self.model.device)
         mixed, logs = self.mixture.learn(transitions)
         bonus = mixed.cpu().numpy().reshape(frames.shape)
         dones = frames.dones.reshape(frames.shape)
@@ -71,7 +70,7 @@ class OnPolicyBonus:
             self._shift(bonus, coef, ext_coef)
         elif coef != 0.0 or ext_coef != 1.0:
             wrap_next_train(self.model, self.two_heads.training)
-            self.two_heads.add(bonus, transitions, dones, coef, ext_coef)
+            self.two_heads.add(bonus, transitions.to(self.model.device), dones, coef, ext_coef)
             value_loss = self.two_heads.mean_value_loss()
             logs |= {} if value_loss is None else {"value_loss": value_loss}
         # let go of the frames: the buffer makes its own flat copy next

@@ -13,6 +13,11 @@ from sb3_infomax.rewards.base import NonFiniteError, RewardModule, finite_rows
 from sb3_infomax.rewards.scaling import RewardScaler
 from sb3_infomax.types import Transitions
 
+NONFINITE_DATA = (
+    "The observations or actions hold NaN or infinity: mend the environment "
+    "(stable_baselines3.common.vec_env.VecCheckNan finds the place) or lower the policy's learning rate."
+)
+
 
 class RewardMixture(nn.Module):
     """The weighted sum of scaled bonuses; of one module, as a rule.
@@ -50,15 +55,15 @@ class RewardMixture(nn.Module):
         :param observe: False where the observations went through :meth:`observe` before
         :return: the mixed bonus, shape (batch,), and what to log
         """
-        total = th.zeros(len(transitions), device=transitions.index.device)
+        transitions = self._finite_transitions(transitions.to(self.device))
+        total = th.zeros(len(transitions), device=self.device)
         logs: dict[str, float] = {}
-        transitions = self._finite_transitions(transitions)
         with self.rng():
             for module, scaler, weight, name in self._parts():
                 if observe:
                     module.observe(transitions)
-                raw, metrics = self._compute_and_update(module, transitions, name)
-                if module.ready:
+                raw, ready, metrics = self._compute_and_update(module, transitions, name)
+                if ready:
                     scaler.observe(raw, transitions.valid, transitions.shape)
                     total += weight * scaler(raw, transitions.valid)
                 logs |= {f"{name}_{key}": value for key, value in metrics.items()}
@@ -68,19 +73,25 @@ class RewardMixture(nn.Module):
 
     def observe(self, transitions: Transitions) -> None:
         """Running moments only; once per collected transition."""
-        transitions = self._finite_transitions(transitions)
+        transitions = self._finite_transitions(transitions.to(self.device))
         with self.rng():
             for module, *_ in self._parts():
                 module.observe(transitions)
 
     def forward(self, transitions: Transitions) -> Tensor:
         """The mixed bonus with everything as it stands, shape (batch,); changes nothing."""
-        total = th.zeros(len(transitions), device=transitions.index.device)
+        transitions = transitions.to(self.device)
+        total = th.zeros(len(transitions), device=self.device)
         with self.rng():
             for module, scaler, weight, name in self._parts():
                 if module.ready:
-                    total += weight * scaler(self._finite_bonus(module.compute(transitions), name), transitions.valid)
+                    total += weight * scaler(self._finite_bonus(module, transitions, name), transitions.valid)
         return total
+
+    @property
+    def device(self) -> th.device:
+        """Where the modules are; transitions are moved there."""
+        return self.reward_modules[0].ready.device  # type: ignore[union-attr,return-value]
 
     @property
     def ready(self) -> bool:
@@ -92,12 +103,13 @@ class RewardMixture(nn.Module):
 
     def _compute_and_update(
         self, module: RewardModule, transitions: Transitions, name: str
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, bool, dict[str, float]]:
+        """The raw bonus, whether it is one (a module may be warming up), and what the update logs."""
         if module.bonus_order == "before":
-            raw = self._finite_bonus(module.compute(transitions), name)
-            return raw, self._update(module, transitions)
+            raw, ready = self._finite_bonus(module, transitions, name), bool(module.ready)
+            return raw, ready, self._update(module, transitions)
         metrics = self._update(module, transitions)
-        return self._finite_bonus(module.compute(transitions), name), metrics
+        return self._finite_bonus(module, transitions, name), bool(module.ready), metrics
 
     def _update(self, module: RewardModule, transitions: Transitions) -> dict[str, float]:
         try:
@@ -110,16 +122,16 @@ class RewardMixture(nn.Module):
         rows = finite_rows(transitions)
         if rows.all():
             return transitions
-        self._complain(
-            "The observations or actions hold NaN or infinity: mend the environment "
-            "(stable_baselines3.common.vec_env.VecCheckNan finds the place) or lower the policy's learning rate."
-        )
+        self._complain(NONFINITE_DATA)
         return replace(transitions, valid=transitions.valid & rows)
 
-    def _finite_bonus(self, bonus: Tensor, name: str) -> Tensor:
+    def _finite_bonus(self, module: RewardModule, transitions: Transitions, name: str) -> Tensor:
+        bonus = module.compute(transitions)
         if th.isfinite(bonus.sum()):
             return bonus
-        self._complain(f"The bonus of {name!r} is not finite: its networks have diverged; lower its learning_rate.")
+        data_are_finite = finite_rows(transitions)[transitions.valid].all()
+        diverged = f"The bonus of {name!r} is not finite: its networks have diverged; lower its learning_rate."
+        self._complain(diverged if data_are_finite else NONFINITE_DATA)
         return th.nan_to_num(bonus, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _complain(self, message: str) -> None:
