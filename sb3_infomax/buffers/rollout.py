@@ -11,6 +11,12 @@ from stable_baselines3.common.policies import BasePolicy
 from sb3_infomax.rewards.returns import discounted_sum
 from sb3_infomax.types import Transitions
 
+#: told once, where an environment hides what ends its episodes
+NO_TERMINAL_OBSERVATION = (
+    "The environment does not tell the observations that end episodes (info['terminal_observation']): the bonus of these "
+    "steps is 0."
+)
+
 
 class RolloutFrames:
     """Every distinct observation of one rollout, once, in the memory that the rollout buffer itself writes to.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch as th
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -95,6 +96,8 @@ class IntrinsicReward(BaseCallback):
         self.plan = RewardPlan(module, preset, module_kwargs, weights, on_nonfinite, explicit)
         self.device, self.seed, self.start_after = device, seed, start_after
         self.save_path = None if save_path is None else Path(save_path)
+        if save_freq > 0 and save_path is None:
+            raise ValueError("save_freq needs a save_path: say where to save.")
         self.save_freq = save_freq
         self.modules: list[RewardModule] = []
         self.mixture: RewardMixture | None = None
@@ -142,7 +145,7 @@ class IntrinsicReward(BaseCallback):
         return {name: float(np.mean([logs[name] for logs in last])) for name in last[-1]}
 
     def detach(self) -> None:
-        """Take everything off the model for good; harmless at any time and twice."""
+        """Take everything off the model, until it is given to ``learn()`` again; harmless at any time and twice."""
         if self.stream is not None:
             self.stream.detach()
             self.stream = None
@@ -177,9 +180,8 @@ class IntrinsicReward(BaseCallback):
         :raises SavedFileError: where the file is damaged, not ours, or does not fit
         """
         config, num_timesteps, state = load_state(intrinsic_path(path))
-        arguments = {"start_after": config["start_after"]} | config["knobs"]
-        arguments |= plan_arguments(config, Path(path)) if module is None else {"module": module}
-        callback = cls(**(arguments | kwargs))
+        given = kwargs if module is None else {"module": module, **kwargs}
+        callback = cls(**({"start_after": config["start_after"]} | plan_arguments(config, Path(path), given)))
         callback._pending = {"config": config, "state": state}
         callback._pending_steps = num_timesteps
         return callback
@@ -195,11 +197,7 @@ class IntrinsicReward(BaseCallback):
 
     def _init_callback(self) -> None:
         model = self.model
-        if self.parent is not None:
-            raise ValueError(
-                f"IntrinsicReward cannot work inside {type(self.parent).__name__}, which passes on no rollouts: give it to "
-                "learn() directly or in a list."
-            )
+        self._check_parent()
         on_policy = isinstance(model, OnPolicyAlgorithm)
         if not on_policy and not isinstance(model, OffPolicyAlgorithm):
             raise ValueError(
@@ -208,16 +206,30 @@ class IntrinsicReward(BaseCallback):
             )
         gamma, episodic = self.plan.knob("gamma", None), self.plan.knob("episodic", True)
         two_heads = isinstance(model.policy, TwoHeadMixin)
+        if two_heads and not isinstance(model, PPO | A2C):
+            raise ValueError(
+                f"Two value heads work with PPO and A2C, not with {type(model).__name__}: give it a plain policy."
+            )
         if not two_heads and (gamma is not None or not episodic):
             raise ValueError(
                 "gamma=... and episodic=False need a value function of their own: use PPO or A2C with "
                 "sb3_infomax.TwoHeadActorCriticPolicy (or its Cnn and MultiInput forms), or leave them out."
             )
         if self._built_for is not model:
-            self._build_for(model, on_policy, model.gamma if gamma is None else gamma, episodic)  # type: ignore[attr-defined]
+            self._build_for(model, on_policy, model.gamma if gamma is None else gamma)  # type: ignore[attr-defined]
+        if self.stream is None:
+            self.stream = self._make_stream(model, model.gamma if gamma is None else gamma, episodic)  # type: ignore[attr-defined]
         self._restore_pending()
 
-    def _build_for(self, model: BaseAlgorithm, on_policy: bool, gamma: float, episodic: bool) -> None:
+    def _check_parent(self) -> None:
+        if self.parent is not None:
+            raise ValueError(
+                f"IntrinsicReward cannot work inside {type(self.parent).__name__}, which passes on no rollouts: give it to "
+                "learn() directly or in a list."
+            )
+
+    def _build_for(self, model: BaseAlgorithm, on_policy: bool, gamma: float) -> None:
+        self.detach()
         device = model.device if self.device == "auto" else get_device(self.device)
         if self._built_for is not None or not self.modules:
             seed = self.seed if self.seed is not None else model.seed
@@ -227,19 +239,19 @@ class IntrinsicReward(BaseCallback):
             check_same_spaces(spec.name, module.to(device), model.observation_space, model.action_space)
         assert self.rng is not None
         self.mixture = self.plan.build_mixture(self.modules, self.rng, on_policy, gamma)
-        if on_policy:
-            assert isinstance(model, OnPolicyAlgorithm)
-            two_heads = TwoHeadCredit(model, gamma, episodic) if isinstance(model.policy, TwoHeadMixin) else None
-            self.stream = OnPolicyBonus(model, self.mixture, self._paid(), two_heads)
-        else:
-            assert isinstance(model, OffPolicyAlgorithm)
-            batch_size = max(module.batch_size for module in self.modules)
-            self.stream = OffPolicyBonus(model, self.mixture, self._paid(), batch_size)
         self._built_for = model
         if self.verbose >= 1:
             names = " + ".join(spec.name for spec in self.plan.specs)
             n_parameters = sum(parameter.numel() for parameter in self.mixture.parameters())
             print(f"Intrinsic reward {names} ({n_parameters} parameters) on {type(model).__name__}")
+
+    def _make_stream(self, model: BaseAlgorithm, gamma: float, episodic: bool) -> OnPolicyBonus | OffPolicyBonus:
+        assert self.mixture is not None
+        if isinstance(model, OnPolicyAlgorithm):
+            two_heads = TwoHeadCredit(model, gamma, episodic) if isinstance(model.policy, TwoHeadMixin) else None
+            return OnPolicyBonus(model, self.mixture, self._paid(), two_heads)
+        assert isinstance(model, OffPolicyAlgorithm)
+        return OffPolicyBonus(model, self.mixture, self._paid(), max(module.batch_size for module in self.modules))
 
     def _paid(self) -> Coefficients:
         """The coefficients, with none of the bonus before ``start_after``."""
@@ -274,6 +286,7 @@ class IntrinsicReward(BaseCallback):
 
     def _on_training_start(self) -> None:
         assert self.stream is not None
+        self._check_parent()  # a list tells it to its members only after it has initialised them
         if _count_intrinsic_rewards(self.locals.get("callback")) > 1:
             raise ValueError(
                 "There are two IntrinsicReward in one list, whose bonuses would be counted together: use one with a list of "
@@ -283,19 +296,22 @@ class IntrinsicReward(BaseCallback):
         self.stream.training_start()
 
     def _on_rollout_start(self) -> None:
-        assert self.stream is not None
+        if self.stream is None:
+            return
         # between two rollouts, when model and modules have both been trained on the last one
         if self.save_path is not None and 0 < self.save_freq <= self.model.num_timesteps - self._last_save:
             self._save_in_step()
         self.stream.rollout_start()
 
     def _on_step(self) -> bool:
-        assert self.stream is not None
-        self.stream.step(self.locals)
+        if self.stream is not None:
+            self.stream.step(self.locals)
         return True
 
     def _on_rollout_end(self) -> None:
-        assert self.stream is not None and self.mixture is not None
+        if self.stream is None:
+            return
+        assert self.mixture is not None
         logs = self.stream.rollout_end()
         if logs:
             logs["ready"] = float(self.mixture.ready)

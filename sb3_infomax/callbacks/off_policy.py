@@ -1,5 +1,6 @@
 """The bonus of replay batches: DQN, QRDQN, SAC, TD3, DDPG, TQC, CrossQ, with HER's and n-step buffers too."""
 
+import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled
+from sb3_infomax.buffers.rollout import NO_TERMINAL_OBSERVATION
 from sb3_infomax.common.coefficients import Coefficients
 from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
 from sb3_infomax.rewards.mixture import RewardMixture
@@ -27,6 +29,7 @@ class OffPolicyBonus:
         self.reader = ReplayReader(model.replay_buffer, model._vec_normalize_env)
         self.relabeller: Relabeller | None = None  # for the coming train()
         self.n_unobserved = 0  # rows stored since the last update
+        self.warned = False
         self.num_timesteps = model.num_timesteps  # at the end of the last rollout
         self.n_due = 0  # transitions that the algorithm will have sampled until the next update
 
@@ -46,9 +49,13 @@ class OffPolicyBonus:
 
     def step(self, variables: dict[str, Any]) -> None:
         """One vector step, before it is stored; ``variables`` are the locals of ``collect_rollouts``."""
-        told = [info.get("terminal_observation") is not None for info in variables["infos"]]
-        self.reader.mark_next_row(unknown=variables["dones"] & ~np.array(told))
+        told = np.array([info.get("terminal_observation") is not None for info in variables["infos"]])
+        unknown = variables["dones"] & ~told
+        self.reader.mark_next_row(unknown)
         self.n_unobserved += 1
+        if unknown.any() and not self.warned:
+            self.warned = True
+            warnings.warn(NO_TERMINAL_OBSERVATION, stacklevel=2)
 
     def rollout_end(self) -> dict[str, float]:
         """After ``learning_starts``: an update of the modules where one is due, and the bonus for the coming ``train()``.

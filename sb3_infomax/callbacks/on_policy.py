@@ -1,12 +1,13 @@
 """The bonus of rollouts: PPO, A2C, TRPO, RecurrentPPO, MaskablePPO."""
 
+import warnings
 from collections import deque
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_infomax.buffers.rollout import RolloutFrames, add_reward_to_rollout, rollout_actions
+from sb3_infomax.buffers.rollout import NO_TERMINAL_OBSERVATION, RolloutFrames, add_reward_to_rollout, rollout_actions
 from sb3_infomax.common.coefficients import Coefficients
 from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
 from sb3_infomax.common.two_heads import TwoHeadCredit
@@ -33,6 +34,7 @@ class OnPolicyBonus:
         self.model, self.mixture, self.coefficients, self.two_heads = model, mixture, coefficients, two_heads
         self.frames: RolloutFrames | None = None
         self.rewards = np.zeros((0, 0))
+        self.warned = False
         # per environment, of the episode that is under way
         self.episode_bonus = np.zeros(model.n_envs)
         self.episode_bonuses: deque[float] = deque(maxlen=100)
@@ -76,6 +78,9 @@ class OnPolicyBonus:
         # let go of the frames: the buffer makes its own flat copy next
         self.frames = None
         n_unknown = int((~transitions.valid).sum())
+        if n_unknown > 0 and not self.warned:
+            self.warned = True
+            warnings.warn(NO_TERMINAL_OBSERVATION, stacklevel=2)
         return self._summary(bonus, dones) | {"coef": coef, "unknown": n_unknown} | logs
 
     def detach(self) -> None:

@@ -59,6 +59,7 @@ class RewardPlan:
         explicit: dict[str, Any],
     ) -> None:
         self.specs = module_specs(module, preset, module_kwargs or {})
+        self.preset = preset
         self.explicit = {name: value for name, value in explicit.items() if value is not None}
         self.weights = _check_weights(weights, len(self.specs))
         if on_nonfinite not in ("raise", "zero"):
@@ -133,6 +134,7 @@ class RewardPlan:
     def config(self, modules: Sequence[RewardModule]) -> dict[str, Any]:
         """What a saved file needs to make this plan again, as JSON; see :func:`plan_arguments`."""
         knobs = {name: value for name, value in self.explicit.items() if _is_json(value)}
+        knobs |= {"on_nonfinite": self.on_nonfinite, "preset": self.preset, "weights": self.weights}
         return {
             "modules": [
                 {
@@ -142,29 +144,42 @@ class RewardPlan:
                 }
                 for spec in self.specs
             ],
-            "knobs": knobs | {"on_nonfinite": self.on_nonfinite} | ({} if self.weights is None else {"weights": self.weights}),
+            "knobs": {name: value for name, value in knobs.items() if value is not None},
+            "schedules": [name for name in self.explicit if name not in knobs],
             "observation_space": describe_space(modules[0].observation_space),
             "action_space": describe_space(modules[0].action_space),
         }
 
 
-def plan_arguments(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """``module`` and ``module_kwargs`` of a saved plan. Classes come from the registry alone: a file cannot name code.
+def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that make a saved plan again. Classes come from the registry alone: a file cannot name code.
 
-    :raises SavedFileError: where a module was an instance or is not registered
+    :param config: of the file
+    :param path: of the file, for the error
+    :param given: arguments of the caller, which go before
+    :raises SavedFileError: where the file cannot hold something that the caller did not give either
     """
     entries = config["modules"]
-    for entry in entries:
-        if entry["registered"] is None:
+    several = len(entries) > 1
+    arguments: dict[str, Any] = dict(config["knobs"])
+    for name in config["schedules"]:
+        if name not in given:
             raise SavedFileError(
-                f"{path} holds {entry['name']!r}, which was an instance or is not registered: pass module=... with it."
+                f"{path} was saved with a schedule for {name}, which a file cannot hold: pass {name}=... again."
             )
-    if len(entries) == 1:
-        return {"module": entries[0]["registered"], "module_kwargs": entries[0]["kwargs"]}
-    return {
-        "module": [entry["registered"] for entry in entries],
-        "module_kwargs": {entry["name"]: entry["kwargs"] for entry in entries},
-    }
+    if "module" not in given:
+        for entry in entries:
+            if entry["registered"] is None:
+                raise SavedFileError(
+                    f"{path} holds {entry['name']!r}, which was an instance or is not registered: pass module=... with it."
+                )
+        names = [entry["registered"] for entry in entries]
+        arguments["module"] = names if several else names[0]
+    # what was an instance has no arguments in the file, and an instance takes none
+    if any(entry["kwargs"] for entry in entries):
+        by_name = {entry["name"]: entry["kwargs"] for entry in entries}
+        arguments["module_kwargs"] = by_name if several else entries[0]["kwargs"]
+    return arguments | given
 
 
 def check_same_spaces(name: str, module: RewardModule, observation_space: spaces.Space, action_space: spaces.Space) -> None:

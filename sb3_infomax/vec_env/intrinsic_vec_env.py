@@ -153,9 +153,9 @@ class IntrinsicVecEnv(VecEnvWrapper):
         config, _, state = load_state(intrinsic_path(path))
         if config["observation_space"] != describe_space(venv.observation_space):
             raise SavedFileError(f"{path} was saved for observations {config['observation_space']}.")
-        arguments = config["knobs"] | ({"update_every": config["update_every"]} if "update_every" in config else {})
-        arguments |= plan_arguments(config, Path(path)) if module is None else {"module": module}
-        wrapper = cls(venv, **(arguments | kwargs))
+        given = kwargs if module is None else {"module": module, **kwargs}
+        every = {"update_every": config["update_every"]} if "update_every" in config else {}
+        wrapper = cls(venv, **(every | plan_arguments(config, Path(path), given)))
         wrapper.mixture.load_state_dict(state["mixture"])
         return wrapper
 
