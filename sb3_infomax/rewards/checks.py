@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -38,30 +39,36 @@ def check_reward_module(module: RewardModule | type[RewardModule], env: gym.Env,
     :raises ValueError: where the module does not take the spaces at all (its ``check_spaces``)
     """
     _require(n_steps >= 8, f"n_steps must be at least 8, got {n_steps}.")
+    cls = module if isinstance(module, type) else type(module)
+    name = cls.__name__
+    _require(
+        issubclass(cls, RewardModule), f"{name} is no RewardModule: derive it from sb3_infomax.rewards.base.RewardModule."
+    )
+    cls.check_spaces(env.observation_space, env.action_space)
     transitions = random_transitions(env, n_steps, seed)
     global_state = _global_state()
     if isinstance(module, type):
         with PrivateRNG(seed)():
             module = module(env.observation_space, env.action_space)
     _require(
-        isinstance(module, RewardModule),
-        f"{type(module).__name__} is no RewardModule: derive it from sb3_infomax.rewards.base.RewardModule.",
+        module.observation_space == env.observation_space and module.action_space == env.action_space,
+        f"{name} was built for other spaces than the environment's: {module.observation_space} and {module.action_space}, "
+        f"not {env.observation_space} and {env.action_space}.",
     )
     before = _through_a_file(module)
     check = _Check(module, transitions, seed)
-    with PrivateRNG(seed)():
-        module.observe(transitions)
+    check.observe(transitions)
     check.bonus()
     check.asking_changes_nothing()
-    check.masks()
     check.pieces()
     check.learning()
     check.one_transition()
     check.saved_state()
+    check.masks()
     _require(
         _difference(global_state, _global_state()) is None,
-        f"{check.name} draws from numpy's or Python's global random generators, which would change the run it is attached "
-        "to: draw with torch.",
+        f"{name} draws from numpy's or Python's global random generators, which would change the run it is attached to: "
+        "draw with torch.",
     )
     module.load_state_dict(before)
 
@@ -136,13 +143,12 @@ class _Check:
         )
         # the same valid rows beside other invalid ones
         other = replace(masked, next_index=th.where(valid, masked.next_index, masked.next_index.flip(0)))
-        after, after_other = self.after(self.learn, masked), self.after(self.learn, other)
-        changed = _difference(after, after_other)
-        _require(
-            changed is None,
-            f"{self.name} learns from transitions that are not valid (seen in {changed!r}): leave them out in observe and "
-            "update.",
-        )
+        for action in (self.observe, self.update):
+            changed = _difference(self.after(action, masked), self.after(action, other))
+            _require(
+                changed is None,
+                f"{self.name}.{action.__name__} must leave out transitions that are not valid, but they reach {changed!r}.",
+            )
 
     def pieces(self) -> None:
         whole = self.compute(self.transitions)
@@ -211,12 +217,11 @@ class _Check:
         with PrivateRNG(self.seed)():
             return self.module.update(transitions)
 
-    def learn(self, transitions: Transitions) -> None:
+    def observe(self, transitions: Transitions) -> None:
         with PrivateRNG(self.seed)():
             self.module.observe(transitions)
-        self.update(transitions)
 
-    def after(self, action: Any, transitions: Transitions) -> dict[str, Any]:
+    def after(self, action: Callable[[Transitions], Any], transitions: Transitions) -> dict[str, Any]:
         """The state that an action leads to; the module has its own back afterwards."""
         before = self.state()
         action(transitions)
