@@ -8,11 +8,11 @@ from gymnasium import spaces
 from samples import ACTIONS, ATARI, FOUR_ACTIONS, OBSERVATIONS, VECTOR, random_rollout
 from torch import nn
 
+from sb3_infomax.common.plan import CALLBACK_KNOBS
 from sb3_infomax.networks.preprocessing import encode_actions, encoded_dim
 from sb3_infomax.rewards.icm import ICM, action_loss, pooling_factor
 from sb3_infomax.types import Transitions
 
-CALLBACK_KNOBS = {"coef", "ext_coef", "gamma", "episodic", "normalize", "center"}
 PAPER = {key: value for key, value in ICM.presets["paper"].items() if key not in CALLBACK_KNOBS}
 
 

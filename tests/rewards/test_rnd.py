@@ -6,11 +6,11 @@ from gymnasium import spaces
 from samples import ACTIONS, ATARI, FOUR_ACTIONS, OBSERVATIONS, VECTOR, random_rollout
 from torch import nn
 
+from sb3_infomax.common.plan import CALLBACK_KNOBS
 from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.rnd import RND, distillation_error
 from sb3_infomax.types import Transitions
 
-CALLBACK_KNOBS = {"coef", "ext_coef", "gamma", "episodic", "normalize", "center"}
 PAPER = {key: value for key, value in RND.presets["paper"].items() if key not in CALLBACK_KNOBS}
 
 
