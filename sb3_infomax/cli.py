@@ -8,6 +8,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,8 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Options about evaluations."""
     parser.add_argument("--eval-points", type=int, default=20, metavar="N", help="evaluations over the run (default: 20)")
     parser.add_argument("--eval-episodes", type=int, default=5, metavar="N", help="episodes of each (default: 5)")
-    parser.add_argument("--stochastic-eval", action="store_true", help="evaluate with sampled instead of best actions")
+    actions = "actions of evaluations: best or sampled (default: sampled on-policy, best off-policy)"
+    parser.add_argument("--eval-actions", choices=("best", "sampled"), help=actions)
     parser.add_argument("--success-return", type=float, metavar="X", help="an episode with this return is a success")
 
 
@@ -177,7 +179,7 @@ def base_spec(arguments: argparse.Namespace, method: str, seed: int) -> RunSpec:
         n_envs=arguments.n_envs,
         eval_points=arguments.eval_points,
         eval_episodes=arguments.eval_episodes,
-        deterministic=not arguments.stochastic_eval,
+        eval_actions=arguments.eval_actions,
         success_return=arguments.success_return,
     )
 
@@ -222,7 +224,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         raise UserError("check needs a reward: name it with --reward, such as --reward emi.")
     steps = None if arguments.timesteps is None else parse_steps(arguments.timesteps)
     arguments.timesteps = arguments.timesteps or "1000"
-    for name, value in {"eval_points": 1, "eval_episodes": 1, "stochastic_eval": False, "success_return": None}.items():
+    for name, value in {"eval_points": 1, "eval_episodes": 1, "eval_actions": None, "success_return": None}.items():
         setattr(arguments, name, value)
     return check(base_spec(arguments, method_text(arguments), arguments.seed), steps, make_console())
 
@@ -280,8 +282,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # module:Class of the user's own, as `python -m` would find it
-    # a terminated comparison stops its workers as one that was interrupted does
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is threading.main_thread():
+        # a terminated comparison stops its workers as one that was interrupted does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments: argparse.Namespace | None = None
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:

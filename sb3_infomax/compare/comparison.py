@@ -83,13 +83,15 @@ def conclude(runs: "list[Run]", out: Path, console: "Console") -> int:
     from sb3_infomax.compare.plot import plot_curves
     from sb3_infomax.compare.statistics import by_method, summarize
     from sb3_infomax.compare.table import rich_table, write_tables
+    from sb3_infomax.compare.worker import evaluates_best_action
 
     spec = runs[0].spec
     title = f"{spec.env}, {spec.timesteps:,} steps"
     rows = [summarize(method, group) for method, group in by_method(runs).items()]
     picture = plot_curves(runs, out / "curves.png", title)
-    tables = write_tables(rows, out, title, spec.deterministic)
-    console.print(rich_table(rows, title, spec.deterministic))
+    best = {evaluates_best_action(run.spec) for run in runs}
+    tables = write_tables(rows, out, title, best)
+    console.print(rich_table(rows, title, best))
     for name, paths in (("Picture", [picture] if picture else []), ("Tables", tables)):
         if paths:
             text = f"{name}: {', '.join(map(str, paths))}"

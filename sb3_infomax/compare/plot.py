@@ -64,15 +64,16 @@ def limits(curves: list[Curves]) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def draw(axes: "Axes", curves: dict[str, Curves], colour: dict[str, str], title: str) -> None:
+def draw(axes: "Axes", curves: dict[str, Curves], colour: dict[str, str], title: str, low: float, high: float) -> None:
     """One panel: a thin line per seed, the mean with its interval, a label at the end of each mean.
 
     :param axes: empty
     :param curves: of each method
     :param colour: of each method
     :param title: what the panel shows
+    :param low: lower end of the vertical axis
+    :param high: upper end
     """
-    low, high = limits(list(curves.values()))
     ends = {}
     for index, (method, curve) in enumerate(curves.items()):
         mean, lower, upper = intervals(curve.values)
@@ -100,7 +101,7 @@ def draw(axes: "Axes", curves: dict[str, Curves], colour: dict[str, str], title:
             fontweight="bold",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour[method], "linewidth": 0.8, "alpha": 0.6},
+            arrowprops={"arrowstyle": "-", "color": colour[method], "linewidth": 0.8, "alpha": 0.6, "relpos": (0, 0.5)},
         )
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("environment steps")
@@ -130,13 +131,13 @@ def plot_curves(runs: list[Run], path: Path, title: str) -> Path | None:
         return None
     counts = sorted({len(group) for group in done.values()})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    actions = "best action" if runs[0].spec.deterministic else "sampled actions"
-    figure, panels = plt.subplots(1, 2, figsize=(12, 4.6), dpi=150, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.6), dpi=150, layout="constrained", sharey=True)
     colour = colours(list(done))
     evaluation = {method: evaluation_curve(group) for method, group in done.items()}
     training = {method: training_curve(group) for method, group in done.items()}
-    draw(panels[0], evaluation, colour, f"evaluation return ({actions})")
-    draw(panels[1], training, colour, "return of training episodes")
+    low, high = limits([*evaluation.values(), *training.values()])
+    draw(panels[0], evaluation, colour, "evaluation return", low, high)
+    draw(panels[1], training, colour, "return of training episodes", low, high)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=14, fontweight="bold")
     note = "seed" if seeds == "1" else "seeds: mean (bold), 95 % bootstrap interval (shaded), single seeds (thin)"
     figure.text(0.01, 0.915, f"the environment's own returns, without bonus; {seeds} {note}", fontsize=9.5, color="#555555")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SUCCESS_KEYS = ("is_success", "success")
 MAX_EVALUATION_STEPS = 10_000  # an evaluation episode is cut there where the environment sets no limit
+REPORT_SECONDS = 0.5
 MAX_REPLAY_BYTES = 500_000_000  # a larger replay buffer is not put into checkpoints
 
 
@@ -184,6 +185,7 @@ class Recorder(BaseCallback):
     :param max_steps: cut evaluation episodes there
     :param intrinsic: the callback of the run, saved with every checkpoint
     :param progress: called a few times a second with a short record
+    :param deterministic: evaluate with the best action rather than a sampled one
     :param checkpoint_seconds: least wall time between two checkpoints; shorter runs write none
     """
 
@@ -196,11 +198,12 @@ class Recorder(BaseCallback):
         max_steps: int | None = None,
         intrinsic: "IntrinsicReward | None" = None,
         progress: Progress | None = None,
+        deterministic: bool = True,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         super().__init__()
         self.spec, self.folder, self.eval_env, self.threshold = spec, folder, eval_env, threshold
-        self.max_steps, self.intrinsic = max_steps, intrinsic
+        self.max_steps, self.deterministic, self.intrinsic = max_steps, deterministic, intrinsic
         self.progress, self.checkpoint_seconds = progress, checkpoint_seconds
         self.clock = Clock()
         self.evaluations: list[dict[str, Any]] = []
@@ -226,7 +229,7 @@ class Recorder(BaseCallback):
                 self.record_episode(info)
         if self.num_timesteps >= self.next_evaluation and self.num_timesteps < self.spec.timesteps:
             self.run_evaluation()
-        if time.perf_counter() - self.last_report > 0.5:
+        if time.perf_counter() - self.last_report > REPORT_SECONDS:
             self.report()
         return True
 
@@ -266,7 +269,7 @@ class Recorder(BaseCallback):
             self.model,
             self.eval_env,
             seed,
-            deterministic=self.spec.deterministic,
+            deterministic=self.deterministic,
             threshold=self.threshold,
             max_steps=self.max_steps,
         )

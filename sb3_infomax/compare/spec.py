@@ -63,7 +63,7 @@ def parse_steps(text: str) -> int:
         value = float(text.replace("_", ""))
     except ValueError:
         value = float("nan")
-    if not (value >= 1 and value == int(value)):
+    if not (value >= 1 and value % 1 == 0):
         raise UserError(f"{text!r} is not a number of time steps: write a positive whole number such as 60000 or 1e6.")
     return int(value)
 
@@ -127,7 +127,8 @@ class RunSpec:
     :param n_envs: parallel training environments; ``None`` is 8 for Atari with an on-policy algorithm, else 1
     :param eval_points: evaluations over the run, one more before the first step
     :param eval_episodes: episodes of each evaluation
-    :param deterministic: whether evaluations take the policy's best action rather than a sampled one
+    :param eval_actions: ``"best"`` or ``"sampled"``; ``None`` is sampled on-policy, where the sampling policy is what is
+        trained, and best off-policy
     :param success_return: an episode that returns at least this is a success, where the environment does not say itself
     """
 
@@ -140,7 +141,7 @@ class RunSpec:
     n_envs: int | None = None
     eval_points: int = 20
     eval_episodes: int = 5
-    deterministic: bool = True
+    eval_actions: str | None = None
     success_return: float | None = None
 
     def __post_init__(self) -> None:
@@ -149,6 +150,8 @@ class RunSpec:
                 raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}.")
         if self.n_envs is not None and self.n_envs < 1:
             raise UserError(f"The number of environments must be at least 1, not {self.n_envs}.")
+        if self.eval_actions not in (None, "best", "sampled"):
+            raise UserError(f"Evaluations take 'best' or 'sampled' actions, not {self.eval_actions!r}.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"A seed is a whole number from 0 to 2147483647, not {self.seed}.")
 

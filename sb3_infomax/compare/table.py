@@ -50,21 +50,25 @@ def cells(row: Summary) -> list[str]:
     return [row.method, seeds, *scores, seconds_text(row.cpu_seconds), seconds_text(row.wall_seconds)]
 
 
-def caption(deterministic: bool) -> str:
-    """What the numbers are."""
-    actions = "best" if deterministic else "sampled"
+def caption(best: set[bool]) -> str:
+    """What the numbers are.
+
+    :param best: whether evaluations took the best action; both where algorithms of both kinds are compared
+    """
+    actions = {True: "best actions", False: "sampled actions"}
+    how = actions[best.pop()] if len(best) == 1 else "sampled actions on-policy and best ones off-policy"
     return (
         f"Mean over seeds of the last {FINAL_SHARE:.0%} of the steps, in brackets the 95 % bootstrap interval over seeds. "
-        f"Returns are the environment's own, never with a bonus. Evaluations take the policy's {actions} action, "
-        "training episodes its sampled one. Success is that of the evaluations. Times are per run, without evaluations."
+        f"Returns are the environment's own, never with a bonus. Evaluations take {how}, "
+        "training episodes sampled ones. Success is that of the evaluations. Times are per run, without evaluations."
     )
 
 
-def rich_table(rows: list[Summary], title: str, deterministic: bool) -> "Table":
+def rich_table(rows: list[Summary], title: str, best: set[bool]) -> "Table":
     """For a terminal."""
     from rich.table import Table
 
-    table = Table(title=title, caption=caption(deterministic), title_justify="left", caption_justify="left")
+    table = Table(title=title, caption=caption(set(best)), title_justify="left", caption_justify="left")
     for name in HEADER:
         table.add_column(name, justify="left" if name == "method" else "right", overflow="fold")
     for row in rows:
@@ -72,11 +76,11 @@ def rich_table(rows: list[Summary], title: str, deterministic: bool) -> "Table":
     return table
 
 
-def markdown(rows: list[Summary], title: str, deterministic: bool) -> str:
+def markdown(rows: list[Summary], title: str, best: set[bool]) -> str:
     """For a document."""
     lines = [f"# {title}", "", "| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
     lines += ["| " + " | ".join(text.replace("|", r"\|") for text in cells(row)) + " |" for row in rows]
-    return "\n".join([*lines, "", caption(deterministic), ""])
+    return "\n".join([*lines, "", caption(set(best)), ""])
 
 
 def csv_rows(rows: list[Summary]) -> str:
@@ -91,9 +95,9 @@ def csv_rows(rows: list[Summary]) -> str:
     return csv_text(records[0], records)
 
 
-def write_tables(rows: list[Summary], out: Path, title: str, deterministic: bool) -> list[Path]:
+def write_tables(rows: list[Summary], out: Path, title: str, best: set[bool]) -> list[Path]:
     """``table.md`` and ``table.csv`` in the folder of a comparison."""
     paths = [out / "table.md", out / "table.csv"]
-    write_atomic(paths[0], markdown(rows, title, deterministic))
+    write_atomic(paths[0], markdown(rows, title, best))
     write_atomic(paths[1], csv_rows(rows))
     return paths

@@ -37,6 +37,13 @@ def default_n_envs(spec: RunSpec) -> int:
     return 8 if is_atari(spec.env) and is_on_policy(algorithm) else 1
 
 
+def evaluates_best_action(spec: RunSpec) -> bool:
+    """Whether evaluations take the best action: as asked, else sampled actions on-policy and best ones off-policy."""
+    if spec.eval_actions is not None:
+        return spec.eval_actions == "best"
+    return not is_on_policy(resolve_algorithm(parse_method(spec.method).algorithm.name))
+
+
 def learn_settings(model: "BaseAlgorithm", env: "VecEnv") -> dict[str, Any]:
     """MaskablePPO runs without masks where the environment offers none."""
     if type(model).__name__ != "MaskablePPO":
@@ -91,7 +98,8 @@ def execute(
         model, intrinsic = make_model(spec, env, is_atari(spec.env)), make_intrinsic_reward(method, spec.seed)
     else:
         model, intrinsic = restored
-    recorder = Recorder(spec, folder, eval_env, threshold, max_steps, intrinsic, progress, checkpoint_seconds)
+    deterministic = evaluates_best_action(spec)
+    recorder = Recorder(spec, folder, eval_env, threshold, max_steps, intrinsic, progress, deterministic, checkpoint_seconds)
     if restored is not None and checkpoint is not None:
         recorder.resume(read_json(checkpoint / "state.json"))
     try:

@@ -1,0 +1,78 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from sb3_infomax.compare import environments
+from sb3_infomax.compare.environments import OneHotGrid, find_spec, has_time_limit, make_vec_env, success_threshold
+from sb3_infomax.compare.spec import UserError
+
+
+@pytest.mark.parametrize(
+    ("env_id", "space"),
+    [
+        ("CartPole-v1", gym.spaces.Box),
+        ("CliffWalking-v1", gym.spaces.Discrete),
+        ("PointMaze_UMaze-v3", gym.spaces.Dict),
+        ("MiniGrid-Empty-5x5-v0", gym.spaces.Box),
+        ("ALE/Pong-v5", gym.spaces.Box),
+    ],
+)
+def test_any_id_becomes_an_environment(env_id, space):
+    env = make_vec_env(env_id, 2, seed=0)
+    assert isinstance(env.observation_space, space)
+    env.reset()
+    _, rewards, _, _ = env.step([env.action_space.sample() for _ in range(2)])
+    assert rewards.shape == (2,)
+    env.close()
+
+
+def test_atari_gets_four_stacked_frames_and_skips_four_not_sixteen():
+    env = make_vec_env("ALE/Pong-v5", 1, seed=0)
+    assert env.observation_space.shape == (84, 84, 4)
+    ale = env.get_attr("ale")[0]
+    env.reset()
+    before = ale.getEpisodeFrameNumber()
+    env.step([0])
+    assert ale.getEpisodeFrameNumber() - before == 4
+    env.close()
+
+
+def test_one_hot_cells_name_object_colour_and_state():
+    env = OneHotGrid(gym.make("MiniGrid-Empty-5x5-v0"))
+    image = np.zeros((7, 7, 3), np.uint8)
+    image[0, 1] = (5, 4, 2)  # the second cell: a key, yellow, state 2
+    code = env.observation({"image": image}).reshape(49, 20)
+    assert (code.sum(1) == 3).all()
+    assert np.flatnonzero(code[1]).tolist() == [5, 11 + 4, 11 + 6 + 2]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("CartPol-v1", "did you mean CartPole-v1"),
+        ("no_such_module:Env-v0", "Cannot import"),
+        ("MiniGrid-Emty-5x5-v0", "MiniGrid-Empty"),
+    ],
+)
+def test_unknown_ids_are_told_with_the_nearest(env_id, message):
+    with pytest.raises(UserError, match=message):
+        find_spec(env_id)
+
+
+def test_a_missing_extra_is_told_with_its_pip_line(monkeypatch):
+    monkeypatch.setattr(environments, "import_plugin", lambda package: False)
+    monkeypatch.setattr(environments.gym, "registry", {})
+    with pytest.raises(UserError, match=r"pip install 'sb3-infomax\[atari\]'"):
+        find_spec("ALE/Pong-v5")
+
+
+def test_a_wrong_setting_of_the_environment_is_told():
+    with pytest.raises(UserError, match=r"CartPole-v1 cannot be made.*gravitas"):
+        make_vec_env("CartPole-v1", 1, 0, {"gravitas": 1})
+
+
+def test_time_limits_and_successes_are_known_by_family():
+    assert not has_time_limit("CliffWalking-v1", {}) and has_time_limit("CliffWalking-v1", {"max_episode_steps": 9})
+    assert has_time_limit("ALE/Pong-v5", {}) and has_time_limit("CartPole-v1", {})
+    assert success_threshold("CartPole-v1") == 475 and success_threshold("CliffWalking-v1") is None
+    assert 0 < success_threshold("MiniGrid-Empty-5x5-v0") < 1e-3

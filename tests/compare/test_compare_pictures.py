@@ -1,0 +1,73 @@
+import csv
+
+import matplotlib.image
+import numpy as np
+import pytest
+from rich.console import Console
+from runs_on_disk import stored_run
+
+from sb3_infomax.compare.plot import colours, limits, plot_curves, spread
+from sb3_infomax.compare.statistics import Curves, Score, Summary
+from sb3_infomax.compare.table import caption, rich_table, write_tables
+
+NOTHING = Score(float("nan"), float("nan"), float("nan"))
+ROWS = [
+    Summary("ppo", 2, 2, Score(1.0, 0.5, 1.5), Score(2.0, 2.0, 2.0), NOTHING, 3.0, 150.0),
+    Summary("ppo+rnd:net_arch=[64]", 1, 2, Score(1234.5, 1.0, 2000.0), NOTHING, Score(0.5, 0.0, 1.0), 9000.0, 1.0),
+]
+
+
+def test_labels_are_moved_apart_in_their_order_and_stay_inside():
+    moved = spread([0.5, 0.5, 0.51, 0.99], gap=0.1, low=0.0, high=1.0)
+    assert moved == sorted(moved)
+    assert np.diff(moved).min() >= 0.1 - 1e-6
+    assert 0 <= min(moved) and max(moved) <= 1
+
+
+def test_a_dreadful_start_does_not_press_the_curves_flat():
+    curve = Curves(np.arange(8), np.array([[-20000.0, -5000, -200, -190, -180, -60, -30, -20]]))
+    low, high = limits([curve])
+    assert -300 < low < -200 and -20 < high < 0
+
+
+def test_plain_methods_are_grey_and_no_two_share_a_colour():
+    found = colours(["ppo", "ppo+rnd", "dqn", "ppo+emi"])
+    assert found["ppo"] == "#4D4D4D"
+    assert len(set(found.values())) == 4
+
+
+def test_the_picture_is_written(tmp_path):
+    runs = [stored_run(tmp_path, seed, [0, 1, 2 + seed]) for seed in range(2)]
+    path = plot_curves(runs, tmp_path / "curves.png", "CartPole-v1")
+    image = matplotlib.image.imread(path)
+    assert image.shape[0] > 600 and image.shape[1] > 1500
+    assert image[..., :3].std() > 0.05
+    assert sorted(file.name for file in tmp_path.glob("curves*")) == ["curves.png"]
+
+
+def test_no_picture_without_a_finished_run(tmp_path):
+    run = stored_run(tmp_path, 0, [0, 1, 2])
+    run.state = "failed"
+    assert plot_curves([run], tmp_path / "curves.png", "nothing") is None
+
+
+def test_the_tables_say_the_same_in_three_forms(tmp_path):
+    markdown, csv_path = write_tables(ROWS, tmp_path, "title", best={True})
+    text = markdown.read_text()
+    assert "| ppo | 2 | 1 [0.5, 1.5] | 2 [2, 2] | - | 2.5 min | 3.0 s |" in text
+    assert "| ppo+rnd:net_arch=[64] | 1 of 2 | 1234 [1, 2000] | - | 50 % [0, 100] | 1.0 s | 2.5 h |" in text
+    with open(csv_path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["evaluation"]) == 1234.5 and rows[0]["success"] == ""
+    console = Console(width=160, record=True, quiet=False, file=open("/dev/null", "w"))
+    console.print(rich_table(ROWS, "title", {False}))
+    shown = console.export_text()
+    assert "ppo+rnd:net_arch=[64]" in shown and "1234 [1, 2000]" in shown
+
+
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [({True}, "take best actions"), ({False}, "take sampled actions"), ({True, False}, "on-policy and best")],
+)
+def test_the_caption_says_how_evaluations_act(best, words):
+    assert words in caption(best)

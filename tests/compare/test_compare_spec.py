@@ -1,0 +1,90 @@
+import pytest
+
+from sb3_infomax.compare.spec import (
+    Part,
+    RunSpec,
+    UserError,
+    folder_name,
+    parse_method,
+    parse_settings,
+    parse_steps,
+    parse_value,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 0.001), ("5", 5), ("True", True), ("false", False), ("None", None), ("[64, 64]", [64, 64]), ("paper", "paper")],
+)
+def test_values_are_read_as_python_where_they_are_python(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "algorithm", "rewards"),
+    [
+        ("ppo", Part("ppo"), ()),
+        ("PPO+EMI", Part("ppo"), (Part("emi"),)),
+        ("ppo+none", Part("ppo"), ()),
+        ("ppo+rnd:coef=0.5,preset=paper", Part("ppo"), (Part("rnd", {"coef": 0.5, "preset": "paper"}),)),
+        ("ppo:n_steps=512+rnd", Part("ppo", {"n_steps": 512}), (Part("rnd"),)),
+        ("ppo+rnd+emi", Part("ppo"), (Part("rnd"), Part("emi"))),
+        ("ppo+rnd:coef=1e+3", Part("ppo"), (Part("rnd", {"coef": 1000.0}),)),
+        (
+            "dqn+my.module:Bonus:net_arch=[64,64],coef=1",
+            Part("dqn"),
+            (Part("my.module:Bonus", {"net_arch": [64, 64], "coef": 1}),),
+        ),
+    ],
+)
+def test_methods_are_read_with_their_settings(text, algorithm, rewards):
+    method = parse_method(text)
+    assert (method.algorithm, method.rewards, method.label) == (algorithm, rewards, text)
+
+
+@pytest.mark.parametrize("text", ["", "+rnd", "  "])
+def test_methods_that_cannot_be_read_are_refused(text):
+    with pytest.raises(UserError, match="Cannot read the method"):
+        parse_method(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [(["coef"], "key=value"), (["a=1", "a=2"], "given twice"), (["1=2"], "key=value")]
+)
+def test_settings_that_cannot_be_read_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        parse_settings(settings)
+
+
+@pytest.mark.parametrize(("text", "steps"), [("1e6", 1_000_000), ("60_000", 60_000), ("7", 7)])
+def test_steps_are_read(text, steps):
+    assert parse_steps(text) == steps
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "1.5", "many", "nan", "inf"])
+def test_steps_must_be_positive_whole_numbers(text):
+    with pytest.raises(UserError, match="not a number of time steps"):
+        parse_steps(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": -1}, {"timesteps": 0}, {"n_envs": 0}, {"eval_points": 0}, {"eval_episodes": 0}, {"eval_actions": "worst"}],
+)
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(UserError):
+        RunSpec(**{"env": "CartPole-v1", "method": "ppo", "timesteps": 10, **wrong})
+
+
+def test_specifications_survive_json_and_name_what_differs():
+    spec = RunSpec("CartPole-v1", "ppo", 10, algo_kwargs={"net": (1, 2)})
+    assert RunSpec.from_json(spec.to_json()) == spec
+    assert spec.differences(RunSpec("CartPole-v1", "ppo", 20, algo_kwargs={"net": [1, 2]})) == ["timesteps"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("ALE/Pong-v5", "ALE-Pong-v5"), ("ppo+rnd:coef=0.5,preset=paper", "ppo+rnd-coef=0.5-preset=paper"), ("..", "run")],
+)
+def test_folder_names_are_safe(text, name):
+    assert folder_name(text) == name

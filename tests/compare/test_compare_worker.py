@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.monitor import load_results
+
+from sb3_infomax.compare import worker
+from sb3_infomax.compare.environments import make_vec_env
+from sb3_infomax.compare.recording import evaluate
+from sb3_infomax.compare.spec import RunSpec
+from sb3_infomax.compare.storage import RunFolder, read_json, read_rows
+from sb3_infomax.compare.worker import execute
+
+PPO_SETTINGS = {"n_steps": 64, "batch_size": 64, "n_epochs": 2}
+DQN_SETTINGS = {"learning_starts": 64, "buffer_size": 1000}
+
+
+def spec_of(method="ppo", **changes):
+    settings = {
+        "algo_kwargs": PPO_SETTINGS if method.startswith("ppo") else DQN_SETTINGS,
+        "eval_points": 4,
+        "eval_episodes": 2,
+    }
+    return RunSpec("CartPole-v1", method, 512, **{**settings, **changes})
+
+
+def run(folder, spec, **kwargs):
+    folder = RunFolder(folder)
+    folder.claim(spec)
+    execute(spec, folder, **kwargs)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["ppo", "ppo+rnd", "dqn+icm"])
+def test_a_run_leaves_everything_in_its_folder(tmp_path, method):
+    folder = run(tmp_path, spec_of(method))
+    rows = read_rows(folder.evaluations)
+    assert len(rows) == 2 * 5 and sorted({row["timesteps"] for row in rows})[0] == 0
+    assert read_json(folder.finished)["timesteps"] == 512
+    assert read_json(folder.config)["versions"]["torch"] == th.__version__
+    assert folder.model.exists() and folder.intrinsic.exists() == ("+" in method)
+    episodes = load_results(str(tmp_path))  # Stable-Baselines3's own reader
+    assert episodes["l"].sum() <= 512 and (episodes["r"] == episodes["l"]).all()
+
+
+@pytest.mark.parametrize(("method", "actions"), [("ppo", "best"), ("ppo", "sampled"), ("dqn", "sampled")])
+def test_evaluations_leave_the_learner_alone(tmp_path, method, actions):
+    many = run(tmp_path / "many", spec_of(method, eval_actions=actions, eval_points=16))
+    one = run(tmp_path / "one", spec_of(method, eval_actions=actions, eval_points=1))
+    cls = PPO if method == "ppo" else DQN
+    parameters = [cls.load(folder.model).policy.state_dict() for folder in (many, one)]
+    assert all(th.equal(parameters[0][name], parameters[1][name]) for name in parameters[0])
+
+
+def test_evaluations_are_equal_for_equal_seeds_and_one_episode_each():
+    env = make_vec_env("CartPole-v1", 3, 0)
+    model = PPO("MlpPolicy", env, seed=0)
+    first, second, other = (evaluate(model, env, seed, deterministic=False, threshold=20) for seed in (1, 1, 2))
+    assert first == second != other
+    assert all(episode.success == (episode.ret >= 20) for episode in first)
+
+
+def test_endless_episodes_are_cut_and_keep_what_they_gathered():
+    env = make_vec_env("CliffWalking-v1", 2, 0)
+    model = PPO("MlpPolicy", env, seed=0)
+    model.predict = lambda observations, **kwargs: (np.zeros(2, int), None)  # up, for ever
+    assert [tuple(episode) for episode in evaluate(model, env, 0, max_steps=7)] == [(-7.0, 7, 0.0)] * 2
+
+
+class Cut(Exception):
+    """Stands for a kill."""
+
+
+def cut_at(steps):
+    def progress(record):
+        if record["timesteps"] >= steps:
+            raise Cut
+
+    return progress
+
+
+@pytest.mark.parametrize("method", ["ppo", "ppo+rnd", "dqn+rnd"])
+def test_a_run_that_was_cut_goes_on_from_its_checkpoint(tmp_path, monkeypatch, method):
+    monkeypatch.setattr("sb3_infomax.compare.recording.REPORT_SECONDS", 0.0)
+    spec = spec_of(method)
+    with pytest.raises(Cut):
+        run(tmp_path, spec, progress=cut_at(400), checkpoint_seconds=0.0)
+    checkpoint = RunFolder(tmp_path).checkpoint()
+    steps = read_json(checkpoint / "state.json")["timesteps"]
+    assert 300 < steps <= 400
+    seen = []
+    folder = run(tmp_path, spec, progress=lambda record: seen.append(record["timesteps"]))
+    assert seen[0] == steps and read_json(folder.finished)["timesteps"] == 512
+    points = list(dict.fromkeys(row["timesteps"] for row in read_rows(folder.evaluations)))
+    assert points == sorted(points) and len(points) == 5
+    ends = [row["timesteps"] for row in read_rows(folder.monitor)]
+    assert ends == sorted(ends) and len(read_rows(folder.evaluations)) == 10
+    assert folder.checkpoint() is None
+
+
+def test_a_run_without_checkpoint_starts_over_with_the_same_outcome(tmp_path, monkeypatch):
+    monkeypatch.setattr("sb3_infomax.compare.recording.REPORT_SECONDS", 0.0)
+    whole = run(tmp_path / "whole", spec_of())
+    with pytest.raises(Cut):
+        run(tmp_path / "cut", spec_of(), progress=cut_at(300))
+    again = run(tmp_path / "cut", spec_of())
+    columns = [[(row["timesteps"], row["return"]) for row in read_rows(folder.evaluations)] for folder in (whole, again)]
+    assert columns[0] == columns[1]
+
+
+def test_a_failure_is_stored_as_one_line(tmp_path, monkeypatch, capsys):
+    folder = RunFolder(tmp_path)
+    folder.claim(spec_of())
+
+    def fail(*args):
+        raise RuntimeError("the disk is on fire\nsecond line")
+
+    monkeypatch.setattr(worker, "execute", fail)
+    assert worker.main(str(tmp_path)) == 1
+    assert json.loads(folder.failed.read_text()) == {"reason": "RuntimeError: the disk is on fire"}
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_maskable_ppo_runs_where_there_are_no_masks(tmp_path):
+    run(tmp_path, spec_of("maskableppo", algo_kwargs=PPO_SETTINGS))
+
+
+@pytest.mark.parametrize("method", ["ppo+rnd:preset=paper", "ppo+rnd+emi"])
+def test_two_value_heads_and_mixtures_run_by_name(tmp_path, method):
+    folder = run(tmp_path, spec_of(method))
+    assert folder.finished.exists()
