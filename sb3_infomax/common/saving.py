@@ -74,12 +74,17 @@ def load_state(path: Path) -> tuple[dict[str, Any], int, dict[str, Any]]:
     """
     if not path.is_file():
         raise SavedFileError(f"There is no file {path}.")
+    damaged = f"{path} is damaged or was not written by sb3_infomax; it cannot be read safely."
     try:
         payload = th.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        raise SavedFileError(f"{path} is damaged or was not written by sb3_infomax; it cannot be read safely.") from error
+        raise SavedFileError(damaged) from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise SavedFileError(f"{path} is not a file of sb3_infomax's IntrinsicReward.")
-    if payload["version"] > VERSION:
-        raise SavedFileError(f"{path} was written by a later sb3_infomax (format {payload['version']}); update the package.")
-    return json.loads(payload["config"]), payload["num_timesteps"], payload["state"]
+    try:
+        version, config, num_timesteps, state = (payload[key] for key in ("version", "config", "num_timesteps", "state"))
+        if version > VERSION:
+            raise SavedFileError(f"{path} was written by a later sb3_infomax (format {version}); update the package.")
+        return json.loads(config), num_timesteps, state
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SavedFileError(damaged) from error

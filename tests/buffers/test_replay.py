@@ -1,5 +1,7 @@
 """Rewards of sampled batches: r + coef * bonus, whatever the buffer."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch as th
@@ -171,3 +173,14 @@ def test_relabelling_draws_what_plain_sampling_draws(learner):
     reader.mark_next_row(np.array([True, False]))
     plain, mixed = sample_both(model.replay_buffer, height, 0.0, reader=reader)
     assert th.equal(plain.observations, mixed.observations) and th.equal(plain.rewards, mixed.rewards)
+
+
+@pytest.mark.parametrize("learner", ["DQN", "DQN-n-step", "DQN-HER"])
+def test_a_buffer_pickled_while_it_relabels_is_a_plain_one(learner):
+    buffer = make(learner).learn(60).replay_buffer
+    with relabelled(buffer, Relabeller(ReplayReader(buffer), height, 1.0, 1.0)):
+        pickled = pickle.dumps(buffer)
+    assert b"sb3_infomax" not in pickled
+    loaded = pickle.loads(pickled)
+    assert type(loaded) is type(buffer) and set(vars(loaded)) == set(vars(buffer))
+    np.testing.assert_array_equal(loaded.rewards, buffer.rewards)
