@@ -25,7 +25,7 @@ from sb3_infomax.common.saving import SavedFileError, intrinsic_path, load_state
 from sb3_infomax.common.two_heads import TwoHeadCredit
 from sb3_infomax.networks.preprocessing import describe_space
 from sb3_infomax.randomness import PrivateRNG
-from sb3_infomax.rewards.base import RewardModule
+from sb3_infomax.rewards.base import RewardModule, check_positive
 from sb3_infomax.rewards.mixture import RewardMixture
 
 
@@ -96,6 +96,8 @@ class IntrinsicReward(BaseCallback):
         self.plan = RewardPlan(module, preset, module_kwargs, weights, on_nonfinite, explicit)
         self.device, self.seed, self.start_after = device, seed, start_after
         self.save_path = None if save_path is None else Path(save_path)
+        if isinstance(start_after, bool) or not isinstance(start_after, int):
+            raise ValueError(f"start_after must be a whole number of steps, got {start_after!r}.")
         if save_freq > 0 and save_path is None:
             raise ValueError("save_freq needs a save_path: say where to save.")
         self.save_freq = save_freq
@@ -125,6 +127,7 @@ class IntrinsicReward(BaseCallback):
         :param batch_size: transitions per update; default the largest of the modules'
         :return: means over the last tenth of the updates
         """
+        check_positive(n_updates=n_updates)
         if buffer.size() == 0:
             raise ValueError("The replay buffer is empty: collect some transitions first.")
         if not self.modules:

@@ -68,6 +68,9 @@ class RewardPlan:
         self.coefficients = Coefficients(
             as_schedule("coef", self.knob("coef", 1.0)), as_schedule("ext_coef", self.knob("ext_coef", 1.0))
         )
+        gamma = self.knob("gamma", None)
+        if gamma is not None and (isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 <= gamma <= 1):
+            raise ValueError(f"gamma must lie between 0 and 1, got {gamma!r}.")
         if "normalize" in self.explicit:
             RewardScaler(self.explicit["normalize"])  # tells a wrong name now, not after the environments are made
         self._pristine: dict[int, dict[str, Any]] = {}
