@@ -224,7 +224,7 @@ def make_model(spec: RunSpec, env: "VecEnv", atari: bool) -> "BaseAlgorithm":
         policy = two_head_policy(policy)
     try:
         return algorithm(policy, env, seed=spec.seed, verbose=0, **settings)
-    except (TypeError, AssertionError, ValueError) as error:
+    except (TypeError, AssertionError, ValueError, NotImplementedError) as error:
         raise UserError(f"{part.name} cannot be made for {spec.env}: {first_line(error)}") from error
 
 

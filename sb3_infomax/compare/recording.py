@@ -234,7 +234,7 @@ class Recorder(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        if time.perf_counter() - self.last_checkpoint > self.checkpoint_seconds:
+        if self.num_timesteps > 0 and time.perf_counter() - self.last_checkpoint > self.checkpoint_seconds:
             self.save_checkpoint()
 
     def _on_training_end(self) -> None:
@@ -307,7 +307,7 @@ class Recorder(BaseCallback):
 
     def save_checkpoint(self) -> None:
         """Write everything needed to go on from here; the older checkpoint goes once the new one is whole."""
-        self.last_checkpoint = time.perf_counter()
+        started = self.last_checkpoint = time.perf_counter()
         if replay_buffer_bytes(self.model) > MAX_REPLAY_BYTES:
             return
         final = self.folder.path / f"checkpoint_{self.num_timesteps}"
@@ -330,6 +330,9 @@ class Recorder(BaseCallback):
         os.replace(partial, final)
         if older is not None:
             shutil.rmtree(older)
+        # a large replay buffer is saved more rarely: at most a twentieth of the time goes into checkpoints
+        self.last_checkpoint = time.perf_counter()
+        self.checkpoint_seconds = max(self.checkpoint_seconds, 20 * (self.last_checkpoint - started))
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint: what was recorded after it is cut off.

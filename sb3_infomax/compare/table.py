@@ -55,12 +55,13 @@ def caption(best: set[bool]) -> str:
 
     :param best: whether evaluations took the best action; both where algorithms of both kinds are compared
     """
-    actions = {True: "best actions", False: "sampled actions"}
-    how = actions[best.pop()] if len(best) == 1 else "sampled actions on-policy and best ones off-policy"
+    how = "sampled actions on-policy and best ones off-policy"
+    if len(best) == 1:
+        how = "the policy's best actions" if True in best else "sampled actions, as training episodes do"
     return (
         f"Mean over seeds of the last {FINAL_SHARE:.0%} of the steps, in brackets the 95 % bootstrap interval over seeds. "
-        f"Returns are the environment's own, never with a bonus. Evaluations take {how}, "
-        "training episodes sampled ones. Success is that of the evaluations. Times are per run, without evaluations."
+        f"Returns are the environment's own, never with a bonus. Evaluations take {how}. "
+        "Success is that of the evaluations. Times are per run, without evaluations."
     )
 
 
@@ -68,7 +69,7 @@ def rich_table(rows: list[Summary], title: str, best: set[bool]) -> "Table":
     """For a terminal."""
     from rich.table import Table
 
-    table = Table(title=title, caption=caption(set(best)), title_justify="left", caption_justify="left")
+    table = Table(title=title, caption=caption(best), title_justify="left", caption_justify="left")
     for name in HEADER:
         table.add_column(name, justify="left" if name == "method" else "right", overflow="fold")
     for row in rows:
@@ -80,7 +81,7 @@ def markdown(rows: list[Summary], title: str, best: set[bool]) -> str:
     """For a document."""
     lines = [f"# {title}", "", "| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
     lines += ["| " + " | ".join(text.replace("|", r"\|") for text in cells(row)) + " |" for row in rows]
-    return "\n".join([*lines, "", caption(set(best)), ""])
+    return "\n".join([*lines, "", caption(best), ""])
 
 
 def csv_rows(rows: list[Summary]) -> str:

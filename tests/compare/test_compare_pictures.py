@@ -67,7 +67,7 @@ def test_the_tables_say_the_same_in_three_forms(tmp_path):
 
 @pytest.mark.parametrize(
     ("best", "words"),
-    [({True}, "take best actions"), ({False}, "take sampled actions"), ({True, False}, "on-policy and best")],
+    [({True}, "policy's best actions"), ({False}, "take sampled actions, as"), ({True, False}, "on-policy and best")],
 )
 def test_the_caption_says_how_evaluations_act(best, words):
     assert words in caption(best)
