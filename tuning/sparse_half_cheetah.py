@@ -132,6 +132,7 @@ class Record(BaseCallback):
     def __init__(self, method: str, seed: int, table: Path, checkpoints: Path, bonus: IntrinsicReward | None) -> None:
         super().__init__()
         self.method, self.seed, self.table, self.checkpoints, self.bonus = method, seed, table, checkpoints, bonus
+        self.model: TRPO
         self._cpu_before = _cpu_seconds_in(table) - time.process_time()
         self._logged: list[dict[str, float]] = []
         self._distances: list[float] = []
@@ -160,6 +161,7 @@ class Record(BaseCallback):
             self._logged, self._distances = [], []
 
     def _write_row(self) -> None:
+        assert self.model.ep_info_buffer is not None
         returns = np.asarray([episode["r"] for episode in self.model.ep_info_buffer])  # the last 100 paths
         row: dict[str, Any] = {
             "method": self.method,
@@ -281,7 +283,7 @@ def run(method: str, seed: int, steps: int, results: Path, checkpoints: Path) ->
     model.set_logger(Logger(folder=None, output_formats=[]))  # read by Record, printed nowhere
     record = Record(method, seed, table, checkpoints, bonus)
     if model.num_timesteps < steps:
-        callbacks = [record] if bonus is None else [bonus, record]
+        callbacks: list[BaseCallback] = [record] if bonus is None else [bonus, record]
         model.learn(steps - model.num_timesteps, callback=callbacks, log_interval=1, reset_num_timesteps=False)
     env.close()
 
