@@ -47,7 +47,7 @@ class ICM(RewardModule):
        cross-entropy for MultiBinary, and for Box the mean square error of the actions mapped to [-1, 1].
     4. The authors' factor :math:`1 / \lambda` between the policy's loss and L has no place here: the module has its own Adam.
     5. All layers start Xavier-uniform; the authors' linear ones start at norm .01 per output.
-    6. By default the bonus is divided by the running deviation of its returns (as RND does it), vectors are standardised,
+    6. By default the bonus is centred and divided by the running deviation of its returns (RND's), vectors are standardised,
        and only the newest frame of a stack of images is looked at; heads are 64 wide. ``preset="paper"`` undoes all four.
 
     :param observation_space: of the environment as the learner sees it
@@ -70,7 +70,7 @@ class ICM(RewardModule):
     """
 
     paper: ClassVar[str] = "Pathak et al., 2017, arXiv 1705.05363"
-    defaults: ClassVar[dict[str, Any]] = {"coef": 1.0, "normalize": "return_std"}
+    defaults: ClassVar[dict[str, Any]] = {"coef": 1.0, "normalize": "return_std", "center": True}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cheap": {},  # the defaults under a name
         "paper": {

@@ -42,6 +42,8 @@ class RND(RewardModule):
     4. The share ``update_fraction`` is drawn once per update and the rest is not computed; the authors' code draws a mask for
        each minibatch and multiplies the finished loss by it. Paper: .25 at 128 environments, 1 at 32 and fewer.
     5. The predictor has its own optimizer; in the authors' code its loss is part of PPO's.
+    6. By default the bonus is centred, since with one value head it ends with the episode, and a positive bonus would pay for
+       staying alive; ``preset="paper"`` does not.
 
     The non-episodic intrinsic return and the two discounts of the paper are knobs of the callback (``episodic``, ``gamma``;
     they need a policy with two value heads). The preset sets the discount of the bonus; that of the environment's
@@ -68,7 +70,7 @@ class RND(RewardModule):
     """
 
     paper: ClassVar[str] = "Burda et al., 2018, arXiv 1810.12894"
-    defaults: ClassVar[dict[str, Any]] = {"coef": 1.0, "normalize": "return_std"}
+    defaults: ClassVar[dict[str, Any]] = {"coef": 1.0, "normalize": "return_std", "center": True}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cheap": {},  # the defaults under a name
         "paper": {
