@@ -48,7 +48,7 @@ class ICM(RewardModule):
     4. The authors' factor :math:`1 / \lambda` between the policy's loss and L has no place here: the module has its own Adam.
     5. All layers start Xavier-uniform; the authors' linear ones start at norm .01 per output.
     6. By default the bonus is centred and divided by the running deviation of its returns (RND's), vectors are standardised,
-       and only the newest frame of a stack of images is looked at; heads are 64 wide. ``preset="paper"`` undoes all four.
+       and only the newest frame of a stack of images is looked at; heads are 64 wide. ``preset="paper"`` undoes all five.
 
     :param observation_space: of the environment as the learner sees it
     :param action_space: of the environment
