@@ -34,6 +34,7 @@ OBSERVATIONS = {
 }
 # the inputs of the notes' and the authors' experiments; whitening has tests of its own
 RAW = {"normalize_observations": False}
+AUTHORS = RAW | {"lambda_error": 100.0, "lambda_info": 0.1, "lambda_kl": 0.5, "n_epochs": 3, "batch_size": 512}
 
 
 def vectors(dim):
@@ -173,7 +174,7 @@ def test_a_trained_critic_measures_gaussians_within_a_twentieth():
         initialize(critic, "xavier")
         optimizer = th.optim.Adam(critic.parameters(), lr=1e-3)
         for _ in range(400):
-            bound = half_batch_information(critic, *correlated_gaussians(1024, rho))
+            bound = half_batch_information(critic, *correlated_gaussians(512, rho))
             optimizer.zero_grad()
             (-bound).backward()
             optimizer.step()
@@ -383,7 +384,7 @@ def linear_world(n, independent=False):
 @pytest.mark.parametrize("independent", [False, True], ids=["linear", "independent"])
 def test_linear_dynamics_are_found_where_there_are_any(independent):
     space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-    emi = EMI(vectors(4), space, lambda_error=100.0, lambda_info=0.1, lambda_kl=0.5, n_epochs=29, **RAW)
+    emi = EMI(vectors(4), space, **(AUTHORS | {"n_epochs": 29}))
     data, unseen = linear_world(5120, independent), linear_world(5120, independent)
     emi.update(data)
     emi.n_epochs = 1
@@ -392,9 +393,9 @@ def test_linear_dynamics_are_found_where_there_are_any(independent):
         assert abs(metrics["mi_state"]) < 0.05 and abs(metrics["mi_action"]) < 0.05
         return
     with th.no_grad():
-        phi, next_phi = unseen.encode(emi._phi)
+        phi, next_phi, psi, _ = emi._embed(unseen)
     assert metrics["ratio"] < 0.05 and emi.compute(unseen).mean() / squared_norm(next_phi - phi) < 0.05
-    assert metrics["kl"] < 0.01
+    assert kl_to_standard_normal(psi) < 0.005  # of a minibatch it is as much even for perfect samples
     assert 0.8 < metrics["mi_action"] < BOUND and 0.8 < metrics["mi_state"] < BOUND
 
 
@@ -450,7 +451,7 @@ def ring_with_a_warp(n=256, size=12):
 def test_a_cheap_error_model_explains_what_a_dear_one_cannot():
     residuals, (data, warps) = {}, ring_with_a_warp()
     for lambda_error in (0.01, 1e4):
-        emi = EMI(spaces.Discrete(12), spaces.Discrete(2), lambda_error=lambda_error, n_epochs=400, **RAW)
+        emi = EMI(spaces.Discrete(12), spaces.Discrete(2), lambda_error=lambda_error, n_epochs=300, **RAW)
         emi.update(data)
         residuals[lambda_error] = emi.compute(data)[~warps].mean().item()
     assert residuals[1e4] > 50 * residuals[0.01]
@@ -470,7 +471,7 @@ def area_under_curve(positives, negatives):
     return (positives[:, None] > negatives[None]).float().mean().item()
 
 
-@pytest.mark.parametrize("settings", [{"lambda_error": 100.0, **RAW}, {}], ids=["authors", "defaults"])
+@pytest.mark.parametrize("settings", [AUTHORS, {}], ids=["authors", "defaults"])
 def test_unvisited_cells_of_a_grid_are_novel_until_they_are_visited(settings):
     emi = EMI(spaces.Discrete(81), spaces.Discrete(4), **settings)
     known, new, everywhere = th.arange(4), th.arange(6, 9), th.arange(9)
@@ -491,7 +492,7 @@ def test_unvisited_cells_of_a_grid_are_novel_until_they_are_visited(settings):
 
 def test_rare_actions_keep_a_large_residual():
     """A known limit: psi is whitened under the policy's own actions."""
-    emi = EMI(spaces.Discrete(81), spaces.Discrete(4), lambda_error=100.0, n_epochs=20, **RAW)
+    emi = EMI(spaces.Discrete(81), spaces.Discrete(4), **(AUTHORS | {"n_epochs": 10}))
     moves = grid_moves(100_000, th.arange(9))
     common = (moves.actions == 0) | (th.rand(100_000) < 0.01 / 0.97)
     data = moves.select(common.nonzero().flatten()[:8192])
@@ -562,7 +563,7 @@ def test_each_weight_multiplies_its_term_in_the_loss(weight, term, sign, data):
         ("lambda_info", 0.0),
         ("lambda_kl", 0.0),
         ("learning_rate", 1e-2),
-        ("n_epochs", 1),
+        ("n_epochs", 2),
         ("batch_size", 16),
         ("update_fraction", 0.5),
         ("max_grad_norm", 1e-3),
