@@ -174,7 +174,7 @@ class EMI(RewardModule):
     """
 
     paper: ClassVar[str] = "Kim et al. 2019, https://arxiv.org/abs/1810.01176"
-    defaults: ClassVar[dict[str, Any]] = {"coef": 0.1, "center": True}
+    defaults: ClassVar[dict[str, Any]] = {"coef": 1.0, "center": True}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # the authors' code; for Box observations and actions
         "mujoco": {
