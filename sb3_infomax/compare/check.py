@@ -55,8 +55,8 @@ class Measured:
     bonus_mean: list[float] = field(default_factory=list)
     bonus_std: list[float] = field(default_factory=list)
     coef: list[float] = field(default_factory=list)
-    extrinsic_std: list[float] = field(default_factory=list)  # of advantages on-policy, of rewards off-policy
-    intrinsic_std: list[float] = field(default_factory=list)  # the same of coef x bonus
+    extrinsic_std: list[float] = field(default_factory=list)  # of the advantages without bonus, on-policy
+    intrinsic_std: list[float] = field(default_factory=list)  # of what coef x bonus adds to them; off-policy of itself
     rewards: list[np.ndarray] = field(default_factory=list)  # of every step, shape (n_envs,)
 
 
@@ -87,7 +87,6 @@ class Measure(BaseCallback):
             self.seen.extrinsic_std.append(float(self.before.advantages.std()))
             self.seen.intrinsic_std.append(float(shift.std()))
         elif isinstance(self.model, OffPolicyAlgorithm):
-            self.seen.extrinsic_std.append(float(np.std(self.seen.rewards)))
             self.seen.intrinsic_std.append(abs(self.seen.coef[-1]) * self.seen.bonus_std[-1])
 
 
@@ -314,7 +313,9 @@ def coefficient_hint(run: ShortRun) -> list[Finding]:
         pays = f"{seen.rewards[0][0]:g}"
         told = f"The environment paid {pays} at every step; coef x bonus varies by {strength:.2g} beside it."
         return [Finding(None, told)]
-    ratio = float(np.median(np.array(seen.intrinsic_std) / np.maximum(seen.extrinsic_std, 1e-12)))
+    # off-policy rewards are told apart best over the whole run: an early piece may have held a single value
+    beside = np.array(seen.extrinsic_std) if on_policy else np.std(seen.rewards)
+    ratio = float(np.median(np.array(seen.intrinsic_std) / np.maximum(beside, 1e-12)))
     equal, tenth = (float(f"{seen.coef[-1] / ratio * share:.1g}") for share in (1.0, 0.1))
     return [
         Finding(

@@ -106,7 +106,6 @@ def draw(axes: "Axes", curves: dict[str, Curves], colour: dict[str, str], title:
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("environment steps")
     axes.xaxis.set_major_formatter(lambda value, _: steps_text(value))
-    axes.margins(x=0.01)
     axes.grid(True, color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -131,16 +130,21 @@ def plot_curves(runs: list[Run], path: Path, title: str) -> Path | None:
         return None
     counts = sorted({len(group) for group in done.values()})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    figure, panels = plt.subplots(1, 2, figsize=(12, 4.6), dpi=150, layout="constrained", sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.6), dpi=150, layout="constrained", sharex=True, sharey=True)
     colour = colours(list(done))
     evaluation = {method: evaluation_curve(group) for method, group in done.items()}
     training = {method: training_curve(group) for method, group in done.items()}
-    low, high = limits([*evaluation.values(), *training.values()])
+    everything = [*evaluation.values(), *training.values()]
+    low, high = limits(everything)
+    panels[0].set_xlim(0, max(curve.steps[-1] for curve in everything))
     draw(panels[0], evaluation, colour, "evaluation return", low, high)
     draw(panels[1], training, colour, "return of training episodes", low, high)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=14, fontweight="bold")
     note = "seed" if seeds == "1" else "seeds: mean (bold), 95 % bootstrap interval (shaded), single seeds (thin)"
-    figure.text(0.01, 0.915, f"the environment's own returns, without bonus; {seeds} {note}", fontsize=9.5, color="#555555")
+    cut = "; lower returns of the beginning are cut off" if any(np.nanmin(curve.values) < low for curve in everything) else ""
+    figure.text(
+        0.01, 0.915, f"the environment's own returns, without bonus; {seeds} {note}{cut}", fontsize=9.5, color="#555555"
+    )
     partial = path.with_name(f"{path.stem}.tmp{path.suffix}")
     figure.savefig(partial)
     plt.close(figure)
