@@ -66,12 +66,19 @@ class ReplayReader:
         rows = (th.randint(n_rows, (batch_size,)).numpy() + self.buffer.pos - n_rows) % self.buffer.buffer_size
         return self.gather(rows, th.randint(self.buffer.n_envs, (batch_size,)).numpy())
 
-    def newest(self, n_rows: int) -> Transitions:
-        """The newest rows, in time order, those that were overwritten left out."""
-        n_rows = min(n_rows, self._n_readable())
-        rows = (self.buffer.pos - n_rows + np.arange(n_rows)) % self.buffer.buffer_size
-        n_envs = self.buffer.n_envs
-        return self.gather(np.repeat(rows, n_envs), np.tile(np.arange(n_envs), n_rows))
+    def newest(self, n_rows: int, batch_size: int) -> Iterator[Transitions]:
+        """The newest rows, in time order, those that were overwritten left out.
+
+        :param n_rows: how many
+        :param batch_size: transitions at a time: the first call asks for all that was stored before learning started,
+            and a copy of that would double the buffer's memory
+        """
+        n_rows, n_envs = min(n_rows, self._n_readable()), self.buffer.n_envs
+        rows_at_a_time = max(1, batch_size // n_envs)
+        for start in range(0, n_rows, rows_at_a_time):
+            offsets = np.arange(start, min(start + rows_at_a_time, n_rows))
+            rows = (self.buffer.pos - n_rows + offsets) % self.buffer.buffer_size
+            yield self.gather(np.repeat(rows, n_envs), np.tile(np.arange(n_envs), len(rows)))
 
     def _n_readable(self) -> int:
         # where one array holds s and s', the oldest row has lost its observation to the newest transition

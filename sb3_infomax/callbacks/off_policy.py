@@ -49,8 +49,9 @@ class OffPolicyBonus:
 
     def step(self, variables: dict[str, Any]) -> None:
         """One vector step, before it is stored; ``variables`` are the locals of ``collect_rollouts``."""
-        told = np.array([info.get("terminal_observation") is not None for info in variables["infos"]])
-        unknown = variables["dones"] & ~told
+        unknown = np.zeros_like(variables["dones"])
+        for env_index in np.flatnonzero(variables["dones"]):
+            unknown[env_index] = variables["infos"][env_index].get("terminal_observation") is None
         self.reader.mark_next_row(unknown)
         self.n_unobserved += 1
         if unknown.any() and not self.warned:
@@ -84,9 +85,9 @@ class OffPolicyBonus:
         return True
 
     def _update(self) -> dict[str, float]:
-        if self.n_unobserved > 0:
-            self.mixture.observe(self.reader.newest(self.n_unobserved))
-            self.n_unobserved = 0
+        for collected in self.reader.newest(self.n_unobserved, self.batch_size):
+            self.mixture.observe(collected)
+        self.n_unobserved = 0
         with self.mixture.rng():
             batch = self.reader.draw(self.batch_size)
         bonus, logs = self.mixture.learn(batch, observe=False)

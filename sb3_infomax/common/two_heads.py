@@ -19,6 +19,8 @@ from sb3_infomax.common.policies import TwoHeadMixin
 from sb3_infomax.rewards.returns import discounted_sum
 from sb3_infomax.types import Transitions, map_frames, n_frames
 
+FRAMES_AT_A_TIME = 512  # more images than that take more memory than the rollout does
+
 
 class TwoHeadCredit:
     """Mixes extrinsic and intrinsic advantages and trains the intrinsic value head beside the algorithm's own loss.
@@ -87,7 +89,7 @@ class TwoHeadCredit:
     def _values(self, transitions: Transitions) -> tuple[np.ndarray, np.ndarray]:
         """V_int(s) and the V_int that follows it, shape (batch,) each"""
         rows = th.arange(n_frames(transitions.frames), device=transitions.index.device)
-        values = th.cat([self._frame_values(transitions, part) for part in rows.split(4096)])
+        values = th.cat([self._frame_values(transitions, part) for part in rows.split(FRAMES_AT_A_TIME)])
         assert transitions.shape is not None
         if self.episodic:
             known = transitions.valid & ~transitions.terminations

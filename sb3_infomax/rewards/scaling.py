@@ -62,25 +62,28 @@ class RewardScaler(nn.Module):
 
     def forward(self, bonus: Tensor, valid: Tensor) -> Tensor:
         """The scaled (and centred) bonus, shape (batch,); changes nothing. Entries that are not valid become 0."""
-        known = bonus[valid]
+        # the mask is slow, and only statistics of this batch need it
+        known = bonus[valid] if self._looks_at_the_batch else bonus
         if len(known) == 0:
             return th.zeros_like(bonus)
-        if self.mode == "minmax":
-            low, high = known.min(), known.max()
-            # equal bonuses have no scale: 0, not 0 / 0
-            scaled = (bonus - low) / (high - low).clamp(min=1e-8)
-            mean = scaled[valid].mean()
-        else:
-            scale = self._scale(known)
-            scaled = bonus / scale
-            mean = (self.moments.mean.float() if self.running_center else known.mean()) / scale
+        shift, scale = self._shift(known), self._scale(known)
+        return th.where(valid, (bonus if shift is None else bonus - shift) / scale, 0.0)
+
+    @property
+    def _looks_at_the_batch(self) -> bool:
+        return self.mode in ("batch_std", "minmax") or (self.center and not self.running_center)
+
+    def _shift(self, known: Tensor) -> Tensor | None:
         if self.center:
-            scaled = scaled - mean
-        return th.where(valid, scaled, 0.0)
+            return self.moments.mean.float() if self.running_center and self.mode != "minmax" else known.mean()
+        return known.min() if self.mode == "minmax" else None
 
     def _scale(self, known: Tensor) -> Tensor:
         if self.mode == "none":
             return th.ones((), device=known.device)
+        if self.mode == "minmax":
+            # equal bonuses have no scale: 0, not 0 / 0
+            return (known.max() - known.min()).clamp(min=1e-8)
         if self.mode == "batch_std":
             return known.std(correction=0).clamp(min=1e-8)
         return (self.return_moments if self.mode == "return_std" else self.moments).std.clamp(min=1e-8)

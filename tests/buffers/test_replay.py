@@ -118,12 +118,16 @@ def test_with_one_array_the_oldest_row_is_never_drawn_once_it_is_overwritten():
 
 
 @pytest.mark.parametrize("n_rows, n_new", [(7, 7), (25, 4), (33, 40)])
-def test_newest_rows_come_in_time_order_and_at_most_once(n_rows, n_new):
+@pytest.mark.parametrize("batch_size", [1, 6, 1000])
+def test_newest_rows_come_in_time_order_at_most_once_and_in_pieces(n_rows, n_new, batch_size):
     buffer = filled(n_rows=n_rows)
     rows = (n_rows - min(n_new, 20) + np.arange(min(n_new, 20))) % 20
-    newest_rows = ReplayReader(buffer).newest(n_new)
-    np.testing.assert_array_equal(newest(newest_rows.observations).reshape(-1, 2), buffer.observations[rows][..., 0])
-    assert newest_rows.terminations.sum() == (buffer.dones[rows] * (1 - buffer.timeouts[rows])).sum()
+    pieces = list(ReplayReader(buffer).newest(n_new, batch_size))
+    assert max(map(len, pieces)) <= max(batch_size, buffer.n_envs)
+    observations = th.cat([newest(piece.observations) for piece in pieces])
+    np.testing.assert_array_equal(observations.reshape(-1, 2), buffer.observations[rows][..., 0])
+    n_terminations = sum(piece.terminations.sum() for piece in pieces)
+    assert n_terminations == (buffer.dones[rows] * (1 - buffer.timeouts[rows])).sum()
 
 
 def test_box_actions_are_those_of_the_environment():
