@@ -1,0 +1,1 @@
+"""What a bonus costs, as ratios to plain Stable-Baselines3."""
