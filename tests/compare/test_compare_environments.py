@@ -38,6 +38,7 @@ def test_atari_gets_four_stacked_frames_and_skips_four_not_sixteen():
 
 
 def test_one_hot_cells_name_object_colour_and_state():
+    find_spec("MiniGrid-Empty-5x5-v0")  # registers the family
     env = OneHotGrid(gym.make("MiniGrid-Empty-5x5-v0"))
     image = np.zeros((7, 7, 3), np.uint8)
     image[0, 1] = (5, 4, 2)  # the second cell: a key, yellow, state 2
