@@ -10,6 +10,8 @@ from sb3_infomax.rewards.returns import discounted_sum
 
 Normalization = Literal["return_std", "std", "batch_std", "minmax", "none"]
 
+RECENT_RATE = 0.01  # weight of the newest batch in the mean that centres replay batches
+
 
 class RewardScaler(nn.Module):
     """Divides a bonus by a measure of its size, and optionally centres it.
@@ -26,15 +28,18 @@ class RewardScaler(nn.Module):
     ========== ===========================================================================================
 
     A bonus that is always positive pays for staying alive where returns are episodic; ``center`` subtracts its mean: of
-    the rollout on-policy, a running one off-policy, where a batch is too small to have one.
+    the rollout on-policy; off-policy, where a batch is too small to have one, over about the last hundred updates (novelty
+    wears off, and a mean over all of the past would make every later bonus a penalty).
 
     :param mode: see the table
     :param center: subtract the mean of the scaled bonus
     :param gamma: discount of ``return_std``
-    :param running_center: centre by the running mean, for batches without time order
+    :param running_center: centre by the mean of recent batches, not of this one
     """
 
     discounted: Tensor
+    recent_mean: Tensor
+    n_batches: Tensor
 
     def __init__(
         self, mode: Normalization = "std", *, center: bool = False, gamma: float = 0.99, running_center: bool = False
@@ -45,6 +50,8 @@ class RewardScaler(nn.Module):
         self.mode, self.center, self.gamma, self.running_center = mode, center, gamma, running_center
         self.moments = RunningMoments()
         self.return_moments = RunningMoments()
+        self.register_buffer("recent_mean", th.zeros(()))
+        self.register_buffer("n_batches", th.zeros((), dtype=th.int64))
         self.register_buffer("discounted", th.zeros(0, dtype=th.float64))  # (n_envs,) once a rollout was seen
 
     def observe(self, bonus: Tensor, valid: Tensor, shape: tuple[int, int] | None = None) -> None:
@@ -54,7 +61,12 @@ class RewardScaler(nn.Module):
         :param valid: False entries are left out, shape (batch,)
         :param shape: (n_steps, n_envs) where the batch is a whole rollout, step-major
         """
-        self.moments.update(bonus[valid])
+        known = bonus[valid]
+        self.moments.update(known)
+        if self.running_center and len(known) > 0:
+            self.n_batches += 1
+            # the plain mean at first, so that the zero it starts from has no weight
+            self.recent_mean += (known.mean() - self.recent_mean) * max(1.0 / int(self.n_batches), RECENT_RATE)
         if self.mode == "return_std":
             if shape is None:
                 raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")
@@ -75,7 +87,7 @@ class RewardScaler(nn.Module):
 
     def _shift(self, known: Tensor) -> Tensor | None:
         if self.center:
-            return self.moments.mean.float() if self.running_center and self.mode != "minmax" else known.mean()
+            return self.recent_mean if self.running_center and self.mode != "minmax" else known.mean()
         return known.min() if self.mode == "minmax" else None
 
     def _scale(self, known: Tensor) -> Tensor:

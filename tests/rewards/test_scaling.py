@@ -37,10 +37,18 @@ def test_return_std_is_the_deviation_of_discounted_sums_that_go_on_over_rollouts
     th.testing.assert_close(scaler(one, one.bool()), 1.0 / sums.std(correction=0, keepdim=True), rtol=1e-3, atol=0.0)
 
 
-def test_the_running_centre_is_of_all_that_was_observed_not_of_the_batch():
+def test_the_running_centre_is_of_what_was_observed_not_of_the_batch():
     scaler = RewardScaler("none", center=True, running_center=True)
     scaler.observe(BONUS, VALID)
     th.testing.assert_close(scaler(BONUS[:1], VALID[:1]), th.tensor([-3.0]), rtol=1e-3, atol=0.0)
+
+
+def test_the_running_centre_follows_a_bonus_that_wears_off():
+    scaler, one = RewardScaler("none", center=True, running_center=True), th.ones(4)
+    for size in [10.0] * 100 + [1.0] * 500:
+        scaler.observe(size * one, one.bool())
+    # a mean over all of the past would be 2.5, and make the present bonus of 1 a penalty of 1.5
+    assert scaler(one, one.bool()).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("mode", ["std", "batch_std", "minmax", "none"])
