@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch as th
 
 
@@ -18,7 +19,8 @@ class PrivateRNG:
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = int(seed) % 2**63
+        # not the seed itself: a learner with the same one would begin with the same numbers
+        self.seed = int(np.random.SeedSequence((int(seed) % 2**64, 0x1AF0)).generate_state(1, np.uint64)[0] >> 1)
         self.cpu_state = th.Generator().manual_seed(self.seed).get_state()
         self.cuda_states: list[th.Tensor] | None = None
 

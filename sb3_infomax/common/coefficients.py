@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -19,7 +20,7 @@ def as_schedule(name: str, value: float | Schedule) -> Schedule:
     """
     if callable(value):
         return FloatSchedule(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(
             f"{name} must be a finite number or a schedule (a function of the remaining progress), got {value!r}."
         )

@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -202,7 +203,7 @@ def _check_weights(weights: Sequence[float] | None, n_modules: int) -> list[floa
     if len(weights) != n_modules:
         raise ValueError(f"There are {n_modules} modules and {len(weights)} weights; give one for each.")
     for weight in weights:
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not np.isfinite(weight):
             raise ValueError(f"A weight must be a finite number, got {weight!r}.")
     return list(weights)
 

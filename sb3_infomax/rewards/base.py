@@ -1,6 +1,7 @@
 """What a reward module is: the one contract between papers and learners."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import torch as th
@@ -189,7 +190,7 @@ class RewardModule(nn.Module):
 def check_positive(**values: float) -> None:
     """:raises ValueError: naming the first value that is not a finite number above 0"""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"{name} must be a number above 0, got {value!r}.")
 
 
