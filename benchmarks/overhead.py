@@ -176,11 +176,16 @@ def main() -> None:
         case = CASES[name]
         variants = select(variants_of(case), arguments.variants)
         results += summarise(name, *interleave(case, variants, arguments.rounds or case.rounds))
+        if arguments.publish:
+            publish("overhead", results)
     print_table(results, Console())
-    if arguments.publish:
-        path = FOLDER / "results" / "overhead.csv"
-        write_csv(path, results)
-        insert(FOLDER / "README.md", "overhead", markdown(read_csv(path)))
+
+
+def publish(name: str, results: list[Result]) -> None:
+    """Into ``results/`` and the README, as far as things are measured: an interrupted run is not lost."""
+    path = FOLDER / "results" / f"{name}.csv"
+    write_csv(path, results)
+    insert(FOLDER / "README.md", name, markdown(read_csv(path)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from benchmarks.cases import CASES, PLAIN, TINY, Case, Variant, one_thread, variants_of
-from benchmarks.overhead import FOLDER, insert, interleave, markdown, print_table, read_csv, summarise, write_csv
+from benchmarks.overhead import interleave, print_table, publish, summarise
 
 MODULES = {"rllte rnd": RND, "rllte icm": ICM}
 
@@ -115,9 +115,7 @@ def main() -> None:
     for result in results:
         print(f"{result.case}, {result.variant}: {result.setup_seconds:+.1f} CPU s before the first step")
     if arguments.publish:
-        path = FOLDER / "results" / "peer_rllte.csv"
-        write_csv(path, results)
-        insert(FOLDER / "README.md", "peer", markdown(read_csv(path)))
+        publish("peer_rllte", results)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,12 @@ class Transitions:
         :param function: observations (n, *obs_shape) -> features (n, ...)
         :return: features of s and of s', each of shape (batch, ...)
         """
-        used, inverse = th.unique(th.cat([self.index, self.next_index]), return_inverse=True)
+        used = th.cat([self.index, self.next_index])
+        if len(used) == n_frames(self.frames):
+            # pairs, as a replay batch is: nothing is shared, and looking for it would take longer than a small network
+            features = function(map_frames(lambda frames: frames[used], self.frames))
+            return features[: len(self)], features[len(self) :]
+        used, inverse = th.unique(used, return_inverse=True)
         features = function(map_frames(lambda frames: frames[used], self.frames))
         return features[inverse[: len(self)]], features[inverse[len(self) :]]
 
