@@ -19,7 +19,7 @@ from sb3_infomax.randomness import PrivateRNG
 from sb3_infomax.registry import REWARDS, resolve, unknown_name
 from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.mixture import RewardMixture
-from sb3_infomax.rewards.scaling import RewardScaler
+from sb3_infomax.rewards.scaling import RECENT_RATE, RewardScaler
 
 ModuleLike = str | type[RewardModule] | RewardModule
 
@@ -108,15 +108,26 @@ class RewardPlan:
             spec.instance.load_state_dict(self._pristine[id(spec.instance)])
         return spec.instance
 
-    def build_mixture(self, modules: Sequence[RewardModule], rng: PrivateRNG, on_policy: bool, gamma: float) -> RewardMixture:
+    def build_mixture(
+        self,
+        modules: Sequence[RewardModule],
+        rng: PrivateRNG,
+        on_policy: bool,
+        gamma: float,
+        recent_rate: float | None = None,
+    ) -> RewardMixture:
         """Modules, scalers and weights as one bonus.
 
         :param modules: from :meth:`build_modules`
         :param rng: from there too
         :param on_policy: whether bonuses come as rollouts in time order
         :param gamma: discount of the intrinsic return
+        :param recent_rate: centre by the mean of recent batches with that weight of the newest; default the batch's own
+            mean on-policy, :data:`~sb3_infomax.rewards.scaling.RECENT_RATE` off-policy
         """
-        scalers = [self._build_scaler(spec, on_policy, gamma) for spec in self.specs]
+        if recent_rate is None and not on_policy:
+            recent_rate = RECENT_RATE
+        scalers = [self._build_scaler(spec, on_policy, gamma, recent_rate) for spec in self.specs]
         if self.weights is not None:
             weights = self.weights
         elif len(self.specs) > 1:
@@ -126,14 +137,16 @@ class RewardPlan:
         names = [spec.name for spec in self.specs]
         return RewardMixture(modules, scalers, weights, names, rng, self.on_nonfinite).to(modules[0].ready.device)
 
-    def _build_scaler(self, spec: ModuleSpec, on_policy: bool, gamma: float) -> RewardScaler:
+    def _build_scaler(self, spec: ModuleSpec, on_policy: bool, gamma: float, recent_rate: float | None) -> RewardScaler:
         mode = self.explicit.get("normalize", spec.knobs.get("normalize", "return_std" if on_policy else "std"))
         if mode == "return_std" and not on_policy:
             if "normalize" in self.explicit:
                 raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")
             mode = "std"
         center = self.explicit.get("center", spec.knobs.get("center", False))
-        return RewardScaler(mode, center=center, gamma=gamma, running_center=not on_policy)
+        if recent_rate is None:
+            return RewardScaler(mode, center=center, gamma=gamma)
+        return RewardScaler(mode, center=center, gamma=gamma, running_center=True, recent_rate=recent_rate)
 
     def config(self, modules: Sequence[RewardModule]) -> dict[str, Any]:
         """What a saved file needs to make this plan again, as JSON; see :func:`plan_arguments`."""

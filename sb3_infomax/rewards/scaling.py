@@ -10,7 +10,7 @@ from sb3_infomax.rewards.returns import discounted_sum
 
 Normalization = Literal["return_std", "std", "batch_std", "minmax", "none"]
 
-RECENT_RATE = 0.01  # weight of the newest batch in the mean that centres replay batches
+RECENT_RATE = 0.01  # of replay batches
 
 
 class RewardScaler(nn.Module):
@@ -35,6 +35,7 @@ class RewardScaler(nn.Module):
     :param center: subtract the mean of the scaled bonus
     :param gamma: discount of ``return_std``
     :param running_center: centre by the mean of recent batches, not of this one
+    :param recent_rate: weight of the newest batch in that mean
     """
 
     discounted: Tensor
@@ -42,12 +43,19 @@ class RewardScaler(nn.Module):
     n_batches: Tensor
 
     def __init__(
-        self, mode: Normalization = "std", *, center: bool = False, gamma: float = 0.99, running_center: bool = False
+        self,
+        mode: Normalization = "std",
+        *,
+        center: bool = False,
+        gamma: float = 0.99,
+        running_center: bool = False,
+        recent_rate: float = RECENT_RATE,
     ) -> None:
         super().__init__()
         if mode not in get_args(Normalization):
             raise ValueError(f"normalize must be one of {', '.join(get_args(Normalization))}, got {mode!r}.")
-        self.mode, self.center, self.gamma, self.running_center = mode, center, gamma, running_center
+        self.mode, self.center, self.gamma = mode, center, gamma
+        self.running_center, self.recent_rate = running_center, recent_rate
         self.moments = RunningMoments()
         self.return_moments = RunningMoments()
         self.register_buffer("recent_mean", th.zeros(()))
@@ -66,7 +74,7 @@ class RewardScaler(nn.Module):
         if self.running_center and len(known) > 0:
             self.n_batches += 1
             # the plain mean at first, so that the zero it starts from has no weight
-            self.recent_mean += (known.mean() - self.recent_mean) * max(1.0 / int(self.n_batches), RECENT_RATE)
+            self.recent_mean += (known.mean() - self.recent_mean) * max(1.0 / int(self.n_batches), self.recent_rate)
         if self.mode == "return_std":
             if shape is None:
                 raise ValueError("normalize='return_std' needs rollouts in time order; off-policy use 'std'.")

@@ -18,6 +18,8 @@ from sb3_infomax.common.saving import SavedFileError, intrinsic_path, load_state
 from sb3_infomax.networks.preprocessing import describe_space
 from sb3_infomax.types import Frames, Transitions
 
+CENTER_OVER = 2048  # transitions whose mean centres the bonus, about a rollout of PPO
+
 
 class IntrinsicVecEnv(VecEnvWrapper):
     """Pays ``ext_coef * r + coef * bonus`` for every step.
@@ -68,7 +70,9 @@ class IntrinsicVecEnv(VecEnvWrapper):
             raise ValueError(f"update_every must be at least 1, got {update_every}.")
         self.update_every, self.training = update_every, training
         self.modules, rng = self.plan.build_modules(venv.observation_space, venv.action_space, get_device(device), seed)
-        self.mixture = self.plan.build_mixture(self.modules, rng, on_policy=True, gamma=0.99)
+        # a vector step is too few to centre by: of one environment every bonus would become exactly 0
+        recent_rate = min(1.0, update_every * venv.num_envs / CENTER_OVER)
+        self.mixture = self.plan.build_mixture(self.modules, rng, on_policy=True, gamma=0.99, recent_rate=recent_rate)
         self.coef, self.ext_coef = self.plan.coefficients.coef(1.0), self.plan.coefficients.ext_coef(1.0)
         self.observations: Frames | None = None
         self.actions: th.Tensor | None = None

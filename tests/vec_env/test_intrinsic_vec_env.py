@@ -59,6 +59,21 @@ def test_modules_learn_from_whole_rollouts_every_so_often(monkeypatch):
     assert len(shapes) == 2
 
 
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("module", ["emi", "rnd", "icm"])
+def test_a_centred_bonus_is_not_centred_by_the_step_alone(module, n_envs):
+    _, infos = play(IntrinsicVecEnv(jump_envs(n_envs), module, update_every=8, seed=0), 40)
+    bonus = np.array([[info["intrinsic_reward"] for info in step] for step in infos])
+    assert (bonus.sum(axis=1) != 0.0).mean() > 0.5 and bonus[8:].std() > 1e-3
+
+
+def test_a_centred_bonus_is_centred_by_the_rollouts_before():
+    rewards, _ = play(
+        IntrinsicVecEnv(jump_envs(1), Step, coef=1.0, ext_coef=0.0, normalize="none", center=True, update_every=8), 20
+    )
+    assert (rewards[:8] == 1.0).all() and (rewards[8:] == 0.0).all()
+
+
 def test_learner_is_moved_by_the_bonus_and_the_monitor_is_not():
     def run(coef):
         env = IntrinsicVecEnv(jump_envs(2, monitor=True), "rnd", coef=coef, update_every=8, seed=0)
