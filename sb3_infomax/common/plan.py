@@ -25,6 +25,8 @@ ModuleLike = str | type[RewardModule] | RewardModule
 
 #: what ``defaults`` and ``presets`` of a module may set besides the module's own arguments
 CALLBACK_KNOBS = ("coef", "ext_coef", "normalize", "center", "gamma", "episodic")
+#: what else of the callback a saved file holds
+SAVED_KNOBS = (*CALLBACK_KNOBS, "on_nonfinite", "preset", "weights")
 
 
 class ModuleSpec(NamedTuple):
@@ -178,7 +180,8 @@ def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any]) ->
     """
     entries = config["modules"]
     several = len(entries) > 1
-    arguments: dict[str, Any] = dict(config["knobs"])
+    # nothing else that the constructor takes: a file is not to say where to write
+    arguments: dict[str, Any] = {name: config["knobs"][name] for name in SAVED_KNOBS if name in config["knobs"]}
     for name in config["schedules"]:
         if name not in given:
             raise SavedFileError(
@@ -189,6 +192,12 @@ def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any]) ->
             if entry["registered"] is None:
                 raise SavedFileError(
                     f"{path} holds {entry['name']!r}, which was an instance or is not registered: pass module=... with it."
+                )
+            if entry["registered"] not in REWARDS:
+                # nor which module to import
+                raise SavedFileError(
+                    f"{path} holds the reward {entry['registered']!r}, which is not registered: register_reward() it first, "
+                    "or pass module=... with it."
                 )
         names = [entry["registered"] for entry in entries]
         arguments["module"] = names if several else names[0]

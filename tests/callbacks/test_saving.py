@@ -1,5 +1,6 @@
 """House rule 6: what was saved goes on exactly; what cannot be read safely is not read."""
 
+import json
 import os
 import pickle
 import re
@@ -232,6 +233,29 @@ def test_a_malicious_file_is_refused_and_not_run(tmp_path, write):
     with pytest.raises(SavedFileError, match="cannot be read safely"):
         IntrinsicReward.load(path)
     assert not mark.exists()
+
+
+def forge(path, change):
+    """Rewrite what the file says of its making."""
+    payload = th.load(path, weights_only=True)
+    config = json.loads(payload["config"])
+    change(config)
+    th.save(payload | {"config": json.dumps(config)}, path)
+    return path
+
+
+def test_a_file_names_no_code_to_import(tmp_path, monkeypatch):
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = forge(saved(tmp_path)[2], lambda config: config["modules"][0].update(registered="planted:Module"))
+    with pytest.raises(SavedFileError, match=r"holds the reward 'planted:Module', which is not registered"):
+        IntrinsicReward.load(path)
+
+
+def test_a_file_does_not_say_where_to_write(tmp_path):
+    path = forge(saved(tmp_path)[2], lambda config: config["knobs"].update(save_path="/elsewhere", save_freq=1))
+    callback = IntrinsicReward.load(path)
+    assert callback.save_path is None and callback.save_freq == 0
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
