@@ -130,8 +130,8 @@ class EMI(RewardModule):
     **What differs from the paper and its code**
 
     1. The defaults are ours: standardised observations, ``lambda_error`` 0.1 instead of 100 or 10,000, one pass in
-       minibatches of 256 instead of three of 512 (two thirds of the gradient steps for half the time), a bonus that is scaled
-       and centred. The published coefficients belong to single domains, and with them the error model does next to
+       minibatches of 256 instead of three of 512 (two thirds of the gradient steps for half the time), a bonus that is
+       divided by its standard deviation in the rollout and centred. The published coefficients belong to single domains, and with them the error model does next to
        nothing: for given embeddings its optimum is 1 / (1 + lambda_error) of the predictable residual. The published
        settings are the presets ``"mujoco"`` and ``"atari"``.
     2. The sparse (2,0-norm) penalty on e that motivates the paper is the squared norm, as in the authors' code.
@@ -174,7 +174,9 @@ class EMI(RewardModule):
     """
 
     paper: ClassVar[str] = "Kim et al. 2019, https://arxiv.org/abs/1810.01176"
-    defaults: ClassVar[dict[str, Any]] = {"coef": 1.0, "center": True}
+    # of the standard deviation in each rollout: over all rollouts that of the first, untrained ones would stay in it. A
+    # hundredth, since while nothing else is paid PPO's normalised advantages make any coefficient the same, and then little is best
+    defaults: ClassVar[dict[str, Any]] = {"coef": 0.01, "normalize": "batch_std", "center": True}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # the authors' code; for Box observations and actions
         "mujoco": {
