@@ -131,9 +131,9 @@ class EMI(RewardModule):
 
     1. The defaults are ours: standardised observations, ``lambda_error`` 0.1 instead of 100 or 10,000, one pass in
        minibatches of 256 instead of three of 512 (two thirds of the gradient steps for half the time), a bonus that is
-       divided by its standard deviation in the rollout and centred. The published coefficients belong to single domains, and with them the error model does next to
-       nothing: for given embeddings its optimum is 1 / (1 + lambda_error) of the predictable residual. The published
-       settings are the presets ``"mujoco"`` and ``"atari"``.
+       divided by its deviation in the rollout and centred. The published coefficients belong to single domains, and with
+       them the error model does next to nothing: for given embeddings its optimum is 1 / (1 + lambda_error) of the
+       predictable residual. The published settings are the presets ``"mujoco"`` and ``"atari"``.
     2. The sparse (2,0-norm) penalty on e that motivates the paper is the squared norm, as in the authors' code.
     3. A minibatch larger than the data is cut to the data; the authors' loop would not train at all.
     4. The early stop after an epoch that changed the loss by less than 1e-6 is left out: in three epochs it does not occur,
@@ -174,8 +174,8 @@ class EMI(RewardModule):
     """
 
     paper: ClassVar[str] = "Kim et al. 2019, https://arxiv.org/abs/1810.01176"
-    # of the standard deviation in each rollout: over all rollouts that of the first, untrained ones would stay in it. A
-    # hundredth, since while nothing else is paid PPO's normalised advantages make any coefficient the same, and then little is best
+    # By the deviation in each rollout: a running one would keep that of the first, untrained networks. A hundredth: while the
+    # task pays nothing, PPO's normalised advantages make all coefficients the same; once it pays, little is best
     defaults: ClassVar[dict[str, Any]] = {"coef": 0.01, "normalize": "batch_std", "center": True}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # the authors' code; for Box observations and actions
