@@ -172,6 +172,13 @@ class RewardModule(nn.Module):
             self._optimizer = th.optim.Adam(parameters, lr=self.learning_rate, fused=True)
         return self._optimizer
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "RewardModule":
+        """``.to(device)`` moves the optimizer's moments too: pre-training may have run on another device."""
+        super()._apply(fn, recurse)
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(self._optimizer.state_dict())  # puts them where the parameters are
+        return self
+
     def get_extra_state(self) -> dict[str, Any]:
         """Optimizer moments and the state of the shuffle, saved with ``state_dict()``."""
         has_parameters = any(parameter.requires_grad for parameter in self.parameters())

@@ -246,3 +246,12 @@ def test_every_frame_is_encoded_once(kind):
 def test_pairs_of_different_length_are_refused():
     with pytest.raises(ValueError, match="must have equal length, got 3, 2 and 3"):
         Transitions.from_pairs(th.zeros(3, 1), th.zeros(2, 1), th.zeros(3))
+
+
+def test_the_optimizers_moments_go_where_the_module_goes():
+    module = Reconstruction()
+    module.update(random_rollout(VECTOR, spaces.Discrete(4)))
+    # a dtype stands for a device here: both are moved by the same call
+    module.to(th.float64)
+    states = [module.optimizer.state[parameter] for parameter in module.parameters()]
+    assert all(state["exp_avg"].dtype == th.float64 and float(state["step"]) > 0 for state in states)
