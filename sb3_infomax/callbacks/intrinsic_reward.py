@@ -184,7 +184,8 @@ class IntrinsicReward(BaseCallback):
         """
         config, num_timesteps, state = load_state(intrinsic_path(path))
         given = kwargs if module is None else {"module": module, **kwargs}
-        callback = cls(**({"start_after": config["start_after"]} | plan_arguments(config, Path(path), given)))
+        start_after = {"start_after": config.get("start_after", 0)}  # IntrinsicVecEnv saves none
+        callback = cls(**(start_after | plan_arguments(config, Path(path), given)))
         callback._pending = {"config": config, "state": state}
         callback._pending_steps = num_timesteps
         return callback
@@ -276,7 +277,7 @@ class IntrinsicReward(BaseCallback):
                 raise SavedFileError(f"The saved module's {kind} was {config[kind]}, but the model's is {found}.")
         try:
             self.mixture.load_state_dict(state["mixture"])
-            self.stream.load_state_dict(state["stream"])
+            self.stream.load_state_dict(state.get("stream", {}))
         except (RuntimeError, KeyError, ValueError) as error:
             raise SavedFileError("The saved module was built with other settings; pass those it was saved with.") from error
         if self.model.num_timesteps not in (0, self._pending_steps):

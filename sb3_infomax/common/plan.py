@@ -63,7 +63,7 @@ class RewardPlan:
     ) -> None:
         self.specs = module_specs(module, preset, module_kwargs or {})
         self.preset = preset
-        self.explicit = {name: value for name, value in explicit.items() if value is not None}
+        self.explicit = {name: _plain(value) for name, value in explicit.items() if value is not None}
         self.weights = _check_weights(weights, len(self.specs))
         if on_nonfinite not in ("raise", "zero"):
             raise ValueError(f"on_nonfinite must be 'raise' or 'zero', got {on_nonfinite!r}.")
@@ -227,7 +227,12 @@ def _check_weights(weights: Sequence[float] | None, n_modules: int) -> list[floa
     for weight in weights:
         if isinstance(weight, bool) or not isinstance(weight, Real) or not np.isfinite(weight):
             raise ValueError(f"A weight must be a finite number, got {weight!r}.")
-    return list(weights)
+    return [float(weight) for weight in weights]
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's scalars as Python's, which JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_json(value: Any) -> bool:
@@ -263,6 +268,7 @@ def module_specs(
             name = f"{name}{len(specs) + 1}"
         own = module_kwargs.get(name, {}) if several else module_kwargs
         kwargs, knobs = _settings(cls, preset, own)
+        kwargs = {key: _plain(value) for key, value in kwargs.items()}
         instance = entry if isinstance(entry, RewardModule) else None
         if instance is not None and (own or preset):
             raise ValueError(f"{name} is an instance already: give its settings to its constructor.")

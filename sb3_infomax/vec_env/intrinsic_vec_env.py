@@ -155,12 +155,18 @@ class IntrinsicVecEnv(VecEnvWrapper):
         :param kwargs: of the constructor, where they shall differ
         """
         config, _, state = load_state(intrinsic_path(path))
-        if config["observation_space"] != describe_space(venv.observation_space):
-            raise SavedFileError(f"{path} was saved for observations {config['observation_space']}.")
+        for kind, space in {"observation": venv.observation_space, "action": venv.action_space}.items():
+            if config[f"{kind}_space"] != describe_space(space):
+                raise SavedFileError(f"{path} was saved for {kind}s {config[f'{kind}_space']}.")
+        if set(config["knobs"]) & {"gamma", "episodic"}:
+            raise SavedFileError(f"{path} was saved with gamma or episodic, which a wrapper lacks: load it as IntrinsicReward.")
         given = kwargs if module is None else {"module": module, **kwargs}
         every = {"update_every": config["update_every"]} if "update_every" in config else {}
         wrapper = cls(venv, **(every | plan_arguments(config, Path(path), given)))
-        wrapper.mixture.load_state_dict(state["mixture"])
+        try:
+            wrapper.mixture.load_state_dict(state["mixture"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise SavedFileError(f"{path} was saved with other settings; pass those it was saved with.") from error
         return wrapper
 
 

@@ -170,6 +170,14 @@ def test_a_schedule_cannot_be_saved_and_is_asked_for(tmp_path):
     assert IntrinsicReward.load(path, coef=0.5).plan.explicit["coef"] == 0.5
 
 
+def test_numbers_of_numpy_are_saved_as_numbers(tmp_path):
+    path = saved(tmp_path, "PPO", ["rnd", "icm"], coef=np.float32(0.5), weights=[np.float32(1.0), np.int64(2)])[2]
+    loaded = IntrinsicReward.load(path)
+    assert loaded.plan.explicit["coef"] == 0.5 and loaded.plan.weights == [1.0, 2.0]
+    path = saved(tmp_path, "PPO", "rnd", module_kwargs={"feature_dim": np.int64(8)})[2]
+    assert IntrinsicReward.load(path).plan.specs[0].kwargs["feature_dim"] == 8
+
+
 def test_every_truncated_file_is_refused_in_a_sentence(tmp_path):
     path = saved(tmp_path)[2]
     whole = path.read_bytes()

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from sb3_contrib import ARS
 from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
-from toys import ForgetfulVecEnv, Height, Step, jump_envs
+from toys import ForgetfulVecEnv, Height, Step, jump_envs, make
 
-from sb3_infomax.common.saving import SavedFileError
+from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+from sb3_infomax.common.saving import SavedFileError, load_state, save_state
 from sb3_infomax.rewards.mixture import RewardMixture
 from sb3_infomax.vec_env.intrinsic_vec_env import IntrinsicVecEnv
 
@@ -123,3 +125,22 @@ def test_file_of_other_spaces_is_refused(tmp_path):
     path = IntrinsicVecEnv(jump_envs(1), "rnd").save(tmp_path / "wrapper")
     with pytest.raises(SavedFileError, match="was saved for observations"):
         IntrinsicVecEnv.load(path, jump_envs(1, kind="image"))
+    with pytest.raises(SavedFileError, match="was saved for actions"):
+        IntrinsicVecEnv.load(path, jump_envs(1, action_space=spaces.Discrete(3)))
+
+
+def test_file_of_a_wrapper_goes_on_in_a_callback_and_back(tmp_path):
+    env = IntrinsicVecEnv(jump_envs(1), "rnd", update_every=8)
+    play(env, 10)
+    callback = IntrinsicReward.load(env.save(tmp_path / "wrapper"))
+    make("PPO").learn(64, callback=callback)
+    loaded = IntrinsicVecEnv.load(callback.save(tmp_path / "callback"), jump_envs(1))
+    assert len(play(loaded, 10)[0]) == 10
+
+
+def test_file_of_a_callback_with_its_own_discount_is_refused(tmp_path):
+    path = IntrinsicVecEnv(jump_envs(1), "rnd").save(tmp_path / "wrapper")
+    config, _, state = load_state(path)
+    save_state(path, config | {"knobs": {"gamma": 0.9}}, 0, state)
+    with pytest.raises(SavedFileError, match="load it as IntrinsicReward"):
+        IntrinsicVecEnv.load(path, jump_envs(1))
