@@ -159,7 +159,9 @@ class IntrinsicVecEnv(VecEnvWrapper):
             if config[f"{kind}_space"] != describe_space(space):
                 raise SavedFileError(f"{path} was saved for {kind}s {config[f'{kind}_space']}.")
         if set(config["knobs"]) & {"gamma", "episodic"}:
-            raise SavedFileError(f"{path} was saved with gamma or episodic, which a wrapper lacks: load it as IntrinsicReward.")
+            raise SavedFileError(
+                f"{path} was saved with gamma or episodic, which a wrapper lacks: load it as IntrinsicReward."
+            )
         given = kwargs if module is None else {"module": module, **kwargs}
         every = {"update_every": config["update_every"]} if "update_every" in config else {}
         wrapper = cls(venv, **(every | plan_arguments(config, Path(path), given)))
