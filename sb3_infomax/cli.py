@@ -131,6 +131,7 @@ def make_parser() -> Parser:
     check.set_defaults(run=run_check)
 
     demo = commands.add_parser("demo", parents=[common], help="a real comparison in about three minutes")
+    demo.add_argument("--seeds", metavar="N", help="how many (default: 3), or which: 3,7,8")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
     demo.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
     demo.set_defaults(run=run_demo)
@@ -236,7 +237,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
     shared: dict[str, Any] = {key: value for key, value in DEMO.items() if key not in ("methods", "seeds")}
     base = RunSpec(method=DEMO["methods"][0], **shared)
-    specs = specs_of(base, DEMO["methods"], range(DEMO["seeds"]))
+    seeds = parse_seeds(arguments.seeds) if arguments.seeds is not None else range(DEMO["seeds"])
+    specs = specs_of(base, DEMO["methods"], seeds)
     return compare(specs, arguments.out, check_workers(arguments.workers), make_console())
 
 

@@ -263,3 +263,5 @@ def test_the_demo_is_a_comparison_with_fixed_settings(capsys, tmp_path, monkeypa
     assert main(["demo", "--out", str(tmp_path)]) == 0
     assert len(seen["specs"]) == len(DEMO["methods"]) * DEMO["seeds"]
     assert {spec.env for spec in seen["specs"]} == {DEMO["env"]} and seen["out"] == tmp_path
+    assert main(["demo", "--seeds", "5,7", "--out", str(tmp_path)]) == 0
+    assert {spec.seed for spec in seen["specs"]} == {5, 7}

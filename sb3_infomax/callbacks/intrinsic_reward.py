@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -131,8 +132,8 @@ class IntrinsicReward(BaseCallback):
         if buffer.size() == 0:
             raise ValueError("The replay buffer is empty: collect some transitions first.")
         if not self.modules:
-            spaces = buffer.observation_space, buffer.action_space
-            self.modules, self.rng = self.plan.build_modules(*spaces, get_device(self.device), self.seed)
+            device = get_device(self.device)
+            self.modules, self.rng = self.plan.build_modules(buffer.observation_space, buffer.action_space, device, self.seed)
         assert self.rng is not None
         reader, size = ReplayReader(buffer), batch_size or max(module.batch_size for module in self.modules)
         history: list[dict[str, float]] = []
@@ -207,6 +208,11 @@ class IntrinsicReward(BaseCallback):
             raise ValueError(
                 f"IntrinsicReward needs an algorithm with a rollout or replay buffer, which {type(model).__name__} has not: "
                 "wrap the environment with IntrinsicVecEnv instead."
+            )
+        if isinstance(model.action_space, spaces.Discrete) and model.action_space.start != 0:
+            raise ValueError(
+                f"Stable-Baselines3 sends the actions 0 to n - 1 whatever a Discrete space starts at, and this one starts at "
+                f"{model.action_space.start}: wrap the environment so that its actions start at 0."
             )
         gamma, episodic = self.plan.knob("gamma", None), self.plan.knob("episodic", True)
         two_heads = isinstance(model.policy, TwoHeadMixin)

@@ -178,11 +178,15 @@ def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any]) ->
     :param given: arguments of the caller, which go before
     :raises SavedFileError: where the file cannot hold something that the caller did not give either
     """
-    entries = config["modules"]
+    try:
+        # nothing else that the constructor takes: a file is not to say where to write
+        arguments: dict[str, Any] = {name: config["knobs"][name] for name in SAVED_KNOBS if name in config["knobs"]}
+        entries = [{key: entry[key] for key in ("name", "registered", "kwargs")} for entry in config["modules"]]
+        schedules = list(config["schedules"])
+    except (KeyError, TypeError) as error:
+        raise SavedFileError(f"{path} is damaged: what it says of its modules is incomplete.") from error
     several = len(entries) > 1
-    # nothing else that the constructor takes: a file is not to say where to write
-    arguments: dict[str, Any] = {name: config["knobs"][name] for name in SAVED_KNOBS if name in config["knobs"]}
-    for name in config["schedules"]:
+    for name in schedules:
         if name not in given:
             raise SavedFileError(
                 f"{path} was saved with a schedule for {name}, which a file cannot hold: pass {name}=... again."

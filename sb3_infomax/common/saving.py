@@ -83,8 +83,9 @@ def load_state(path: Path) -> tuple[dict[str, Any], int, dict[str, Any]]:
         raise SavedFileError(f"{path} is not a file of sb3_infomax's IntrinsicReward.")
     try:
         version, config, num_timesteps, state = (payload[key] for key in ("version", "config", "num_timesteps", "state"))
-        if version > VERSION:
-            raise SavedFileError(f"{path} was written by a later sb3_infomax (format {version}); update the package.")
-        return json.loads(config), num_timesteps, state
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        known, config = version <= VERSION, dict(json.loads(config))
+    except (KeyError, TypeError, ValueError) as error:
         raise SavedFileError(damaged) from error
+    if not known:
+        raise SavedFileError(f"{path} was written by a later sb3_infomax (format {version}); update the package.")
+    return config, num_timesteps, state

@@ -30,6 +30,6 @@ DEMO: dict[str, Any] = {
     "algo_kwargs": {"n_steps": 256, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3},
     "n_envs": 8,
     "timesteps": 100_000,
-    "seeds": 5,
+    "seeds": 3,
     "eval_points": 10,
 }

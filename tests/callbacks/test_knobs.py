@@ -287,6 +287,12 @@ def test_ars_and_trpo_with_two_heads_are_refused():
         TRPO(TwoHeadActorCriticPolicy, jump_envs(2), n_steps=16, batch_size=16).learn(32, callback=IntrinsicReward("rnd"))
 
 
+def test_actions_that_do_not_start_at_0_are_refused_since_sb3_sends_others():
+    model = PPO("MlpPolicy", jump_envs(action_space=spaces.Discrete(2, start=3)), n_steps=16, batch_size=16)
+    with pytest.raises(ValueError, match="sends the actions 0 to n - 1 .* starts at 3"):
+        model.learn(STEPS, callback=IntrinsicReward("icm"))
+
+
 @pytest.mark.parametrize("as_instance", [False, True])
 @pytest.mark.parametrize("learner", ["PPO", "DQN"])
 def test_a_callback_given_to_another_model_starts_afresh(learner, as_instance):

@@ -216,6 +216,14 @@ def test_a_file_that_lacks_a_part_is_refused(tmp_path, change):
         IntrinsicReward.load(path)
 
 
+@pytest.mark.parametrize("config", ["{}", "[]", '{"modules": 3, "knobs": {}, "schedules": []}', '{"modules": [1]}'])
+def test_a_file_with_a_forged_or_incomplete_config_is_refused(tmp_path, config):
+    path = saved(tmp_path)[2]
+    th.save(th.load(path, weights_only=True) | {"config": config}, path)
+    with pytest.raises(SavedFileError, match="damaged"):
+        IntrinsicReward.load(path)
+
+
 def test_a_later_format_is_refused(tmp_path):
     path = saved(tmp_path)[2]
     payload = th.load(path, weights_only=True)
