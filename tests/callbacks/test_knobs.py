@@ -289,7 +289,7 @@ def test_ars_and_trpo_with_two_heads_are_refused():
 
 def test_actions_that_do_not_start_at_0_are_refused_since_sb3_sends_others():
     model = PPO("MlpPolicy", jump_envs(action_space=spaces.Discrete(2, start=3)), n_steps=16, batch_size=16)
-    with pytest.raises(ValueError, match="sends the actions 0 to n - 1 .* starts at 3"):
+    with pytest.raises(ValueError, match=r"sends the actions 0 to n - 1 .* starts at 3"):
         model.learn(STEPS, callback=IntrinsicReward("icm"))
 
 
