@@ -126,8 +126,9 @@ class Training:
         policy = two_head_policy(case.policy) if variant.two_heads else case.policy
         self.model = case.algorithm(policy, case.make_env(), seed=0, device="cpu", **case.settings)
         callback = None if variant.attach is None else variant.attach(self.model)
-        # what learn() does before its loop
-        _, self.callback = self.model._setup_learn(10**9, callback)
+        # what learn() does before its loop; with one step DQN's epsilon is at its end, where it spends nine tenths of a run:
+        # random actions would cost plain DQN nothing and make the bonus look dear
+        _, self.callback = self.model._setup_learn(1 if case.algorithm is DQN else 10**9, callback)
         self.callback.on_training_start({"callback": self.callback}, {})
         self.iteration = 0
         self.setup_seconds = time.process_time() - start  # CPU, environments included
