@@ -8,9 +8,9 @@ shared=(--seeds 5 --n-envs 8 --workers "${2:-2}"
     --algo-arg n_steps=256 batch_size=256 n_epochs=4 learning_rate=1e-3)
 
 sb3-infomax demo --seeds 5 --workers "${2:-2}" --out "$out/frozen_lake_16x16"
-sb3-infomax compare "${methods[@]}" --env MiniGrid-DoorKey-6x6-v0 --timesteps 60000 "${shared[@]}" \
-    --eval-points 3 --eval-episodes 5 --out "$out/minigrid_doorkey_6x6"
+sb3-infomax compare "${methods[@]}" --env MiniGrid-DoorKey-5x5-v0 --timesteps 50000 "${shared[@]}" \
+    --eval-points 2 --eval-episodes 5 --out "$out/minigrid_doorkey_5x5"
 sb3-infomax compare "${methods[@]}" --env PointMaze_Medium-v3 --timesteps 50000 "${shared[@]}" \
     --eval-points 4 --eval-episodes 5 --out "$out/point_maze_medium"
-sb3-infomax compare "${methods[@]}" --env MiniGrid-Empty-16x16-v0 --timesteps 40000 "${shared[@]}" \
-    --eval-points 3 --eval-episodes 5 --out "$out/minigrid_empty_16x16"
+sb3-infomax compare "${methods[@]}" --env MiniGrid-Empty-16x16-v0 --timesteps 30000 "${shared[@]}" \
+    --eval-points 2 --eval-episodes 5 --out "$out/minigrid_empty_16x16"
