@@ -8,6 +8,8 @@ from torch import Tensor
 
 Frames = Tensor | dict[str, Tensor]
 
+MOST_DISTINCT = 0.8  # share of distinct frames up to which looking for the shared ones pays
+
 
 def map_frames(function: Callable[[Tensor], Tensor], frames: Frames) -> Frames:
     """Apply ``function`` to the tensor, or to each tensor of a dict observation."""
@@ -90,19 +92,22 @@ class Transitions:
         return map_frames(lambda frames: frames[self.next_index], self.frames)
 
     def encode(self, function: Callable[[Frames], Tensor]) -> tuple[Tensor, Tensor]:
-        """Features of s and of s', each distinct frame sent through ``function`` once.
+        """Features of s and of s', each distinct frame sent through ``function`` once where many are shared.
+
+        Consecutive transitions share half of their frames. Random ones share few, and a batch whose size is another each time
+        costs more memory than it saves time: convolution libraries keep a plan for every size they have seen.
 
         :param function: observations (n, *obs_shape) -> features (n, ...)
         :return: features of s and of s', each of shape (batch, ...)
         """
         used = th.cat([self.index, self.next_index])
-        if len(used) == n_frames(self.frames):
-            # pairs, as a replay batch is: nothing is shared, and looking for it would take longer than a small network
-            features = function(map_frames(lambda frames: frames[used], self.frames))
-            return features[: len(self)], features[len(self) :]
-        used, inverse = th.unique(used, return_inverse=True)
+        if len(used) != n_frames(self.frames):  # a replay batch of pairs shares nothing
+            distinct, inverse = th.unique(used, return_inverse=True)
+            if len(distinct) < MOST_DISTINCT * len(used):
+                features = function(map_frames(lambda frames: frames[distinct], self.frames))
+                return features[inverse[: len(self)]], features[inverse[len(self) :]]
         features = function(map_frames(lambda frames: frames[used], self.frames))
-        return features[inverse[: len(self)]], features[inverse[len(self) :]]
+        return features[: len(self)], features[len(self) :]
 
     def select(self, rows: Tensor) -> "Transitions":
         """The transitions of the given rows (indices or mask) over the same frames: nothing large is copied."""
