@@ -111,11 +111,11 @@ def main() -> None:
     for name in arguments.cases:
         case = CASES[name]
         results += summarise(name, *interleave(case, with_peer(case), arguments.rounds or case.rounds))
+        if arguments.publish:
+            publish("peer_rllte", results)
     print_table(results, Console())
     for result in results:
         print(f"{result.case}, {result.variant}: {result.setup_seconds:+.1f} CPU s before the first step")
-    if arguments.publish:
-        publish("peer_rllte", results)
 
 
 if __name__ == "__main__":
