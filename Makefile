@@ -22,8 +22,8 @@ demo: $(VENV)/.with-demo  ## train on a sparse-reward task in about three minute
 test: $(VENV)/.with-test  ## the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --durations=20
 
-test-all: $(VENV)/.with-test  ## all tests
-	$(BIN)/python -m pytest -n $(JOBS) --durations=20
+test-slow: $(VENV)/.with-test  ## the slow ones: does a bonus explore
+	$(BIN)/python -m pytest -n $(JOBS) -m slow --durations=10
 
 format: $(VENV)/.with-dev  ## rewrite the code in the house format
 	$(BIN)/ruff check --select I --fix $(CODE)
@@ -39,7 +39,7 @@ type: $(VENV)/.with-dev  ## mypy
 docs: $(VENV)/.with-dev  ## the documentation, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-check: lint type docs test  ## all that CI calls
+check: lint type docs test test-slow  ## all that CI calls
 
 bench: $(VENV)/.with-test  ## speed of a bonus, as a ratio to plain Stable-Baselines3 in the same run
 	$(BIN)/python -m benchmarks
@@ -47,7 +47,7 @@ bench: $(VENV)/.with-test  ## speed of a bonus, as a ratio to plain Stable-Basel
 clean:  ## remove the environment and everything generated
 	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help demo test test-all format lint type docs check bench clean
+.PHONY: help demo test test-slow format lint type docs check bench clean
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo \
