@@ -12,5 +12,5 @@ sb3-infomax compare "${methods[@]}" --env MiniGrid-DoorKey-5x5-v0 --timesteps 50
     --eval-points 2 --eval-episodes 5 --out "$out/minigrid_doorkey_5x5"
 sb3-infomax compare "${methods[@]}" --env PointMaze_Medium-v3 --timesteps 50000 "${shared[@]}" \
     --eval-points 4 --eval-episodes 5 --out "$out/point_maze_medium"
-sb3-infomax compare "${methods[@]}" --env MiniGrid-Empty-16x16-v0 --timesteps 30000 "${shared[@]}" \
-    --eval-points 2 --eval-episodes 5 --out "$out/minigrid_empty_16x16"
+sb3-infomax compare "${methods[@]}" --env MiniGrid-Empty-8x8-v0 --timesteps 20000 "${shared[@]}" \
+    --eval-points 1 --eval-episodes 5 --out "$out/minigrid_empty_8x8"
