@@ -55,7 +55,8 @@ def intervals(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     :return: mean, lower and upper end, each of shape (n_points,)
     """
     scores = [bootstrap(column, seed) for column in values.T]
-    return tuple(np.array([getattr(score, name) for score in scores]) for name in ("mean", "low", "high"))  # type: ignore
+    mean, low, high = (np.array([getattr(score, name) for score in scores]) for name in ("mean", "low", "high"))
+    return mean, low, high
 
 
 def evaluation_curve(runs: list[Run], column: str = "return") -> Curves:
