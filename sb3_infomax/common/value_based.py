@@ -1,12 +1,15 @@
 """The DQN family's one ``train()``: what C51 and its kin change is the loss, not the loop."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
 from stable_baselines3 import DQN
+from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 from torch.nn import functional as F
+
+SelfValueBased = TypeVar("SelfValueBased", bound="ValueBased")
 
 
 class ValueBased(DQN):
@@ -54,3 +57,16 @@ class ValueBased(DQN):
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", np.mean(losses))
+
+    def learn(
+        self: SelfValueBased,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfValueBased:
+        """See ``DQN.learn``; ``tb_log_name`` is the name of the class unless it is given."""
+        tb_log_name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
