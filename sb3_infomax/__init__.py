@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sb3_infomax.c51.c51 import C51
     from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
     from sb3_infomax.common.policies import TwoHeadActorCriticPolicy
     from sb3_infomax.registry import register_reward
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "C51",
     "EMI",
     "ICM",
     "RND",
@@ -40,6 +42,7 @@ __all__ = [
 
 # Public name -> the module that defines it: the imports above, for the interpreter.
 _DEFINED_IN = {
+    "C51": "c51.c51",
     "EMI": "rewards.emi",
     "ICM": "rewards.icm",
     "RND": "rewards.rnd",

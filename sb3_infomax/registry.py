@@ -13,7 +13,9 @@ REWARDS: dict[str, str | type] = {
     "rnd": "sb3_infomax.rewards.rnd:RND",
 }
 AUXILIARY: dict[str, str | type] = {}
-ALGORITHMS: dict[str, str | type] = {}
+ALGORITHMS: dict[str, str | type] = {
+    "c51": "sb3_infomax.c51.c51:C51",
+}
 
 
 class UnknownNameError(ValueError):

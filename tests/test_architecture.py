@@ -24,6 +24,7 @@ LAYERS = [
     ["buffers", "common"],
     ["callbacks", "vec_env"],
     ["envs"],
+    ["c51", "driml", "mirl"],
     ["compare"],
     ["cli", "__main__"],
 ]

@@ -85,7 +85,8 @@ def algorithm_table() -> "Table":
 
 def actions_of(algorithm: type) -> str:
     """The kinds of action an algorithm takes; Stable-Baselines3 says so only inside the constructors."""
-    sources = [inspect.getsource(base) for base in algorithm.__mro__[:2]]
+    algorithms = algorithm.__mro__[:-4]  # without the common bases: on- or off-policy, BaseAlgorithm, ABC, object
+    sources = [inspect.getsource(base) for base in algorithms]
     lists = [source.partition("supported_action_spaces=(")[2].partition(")")[0] for source in sources]
     names = [name for name in ACTIONS if any(f"spaces.{name}" in text for text in lists)]
     return ", ".join(names) or "see its documentation"
