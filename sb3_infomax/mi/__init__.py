@@ -11,6 +11,7 @@ from sb3_infomax.mi.bounds import (
 )
 from sb3_infomax.mi.channel import ChannelCapacity, blahut_arimoto, mutual_information
 from sb3_infomax.mi.critics import BilinearCritic, ConcatenatedCritic, Critic, SeparableCritic
+from sb3_infomax.mi.empowerment import empowerment, n_step_channel
 from sb3_infomax.mi.gaussian import (
     correlated_gaussians,
     gaussian_jensen_shannon,
@@ -30,6 +31,7 @@ __all__ = [
     "correlated_gaussians",
     "donsker_varadhan",
     "donsker_varadhan_ema",
+    "empowerment",
     "gaussian_jensen_shannon",
     "gaussian_log_ratio",
     "gaussian_mutual_information",
@@ -37,6 +39,7 @@ __all__ = [
     "jensen_shannon",
     "joint_and_marginal",
     "mutual_information",
+    "n_step_channel",
     "nwj",
     "water_filling",
 ]

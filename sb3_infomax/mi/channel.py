@@ -30,13 +30,14 @@ class ChannelCapacity(NamedTuple):
     iterations: Any  # (...) updates of the source that were made
 
 
-def _nats_per(unit: str) -> float:
+def nats_per(unit: str) -> float:
+    """How many nats one unit is: "nats" or "bits"."""
     if unit not in ("nats", "bits"):
         raise ValueError(f"unit must be 'nats' or 'bits', got {unit!r}.")
     return 1.0 if unit == "nats" else math.log(2)
 
 
-def _distributions(values: ArrayLike, name: str, shape: str, rank: int) -> Floats:
+def as_distributions(values: ArrayLike, name: str, shape: str, rank: int) -> Floats:
     """Probabilities along the last axis, checked and divided by their sums; one sentence where they are none."""
     probabilities = np.asarray(values, dtype=np.float64)
     if probabilities.ndim < rank or 0 in probabilities.shape:
@@ -77,9 +78,9 @@ def mutual_information(source: ArrayLike, channel: ArrayLike, unit: Unit = "nats
     :return: shape (...), of source and channel broadcast, in ``unit``
     :raises ValueError: for anything that is not a distribution, or where the numbers of inputs differ
     """
-    nats = _nats_per(unit)
-    p = _distributions(source, "source", "(..., n_inputs)", rank=1)
-    w = _distributions(channel, "channel", "(..., n_inputs, n_outputs)", rank=2)
+    nats = nats_per(unit)
+    p = as_distributions(source, "source", "(..., n_inputs)", rank=1)
+    w = as_distributions(channel, "channel", "(..., n_inputs, n_outputs)", rank=2)
     if p.shape[-1] != w.shape[-2]:
         raise ValueError(f"The source has {p.shape[-1]} inputs, but the channel {w.shape[-2]}.")
     return (p * _divergences(p, w, _negative_row_entropies(w))).sum(axis=-1) / nats
@@ -107,10 +108,10 @@ def blahut_arimoto(
     :raises ValueError: for entries that are negative or not finite, rows that do not sum to 1, fewer than two axes,
         another unit, or negative iterations
     """
-    nats = _nats_per(unit)
+    nats = nats_per(unit)
     if max_iterations < 0:
         raise ValueError(f"max_iterations must be 0 or more, got {max_iterations}.")
-    w = _distributions(channel, "channel", "(..., n_inputs, n_outputs)", rank=2)
+    w = as_distributions(channel, "channel", "(..., n_inputs, n_outputs)", rank=2)
     *batch_shape, n_inputs, n_outputs = w.shape
     w = w.reshape(-1, n_inputs, n_outputs)
     lower, upper, sources = np.empty(len(w)), np.empty(len(w)), np.empty((len(w), n_inputs))
