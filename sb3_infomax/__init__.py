@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sb3_infomax.c51.c51 import C51
     from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
     from sb3_infomax.common.policies import TwoHeadActorCriticPolicy
+    from sb3_infomax.mirl.mirl import MIRL
     from sb3_infomax.registry import register_reward
     from sb3_infomax.rewards.base import RewardModule
     from sb3_infomax.rewards.checks import check_reward_module
@@ -28,6 +29,7 @@ __all__ = [
     "C51",
     "EMI",
     "ICM",
+    "MIRL",
     "RND",
     "IntrinsicReward",
     "IntrinsicVecEnv",
@@ -45,6 +47,7 @@ _DEFINED_IN = {
     "C51": "c51.c51",
     "EMI": "rewards.emi",
     "ICM": "rewards.icm",
+    "MIRL": "mirl.mirl",
     "RND": "rewards.rnd",
     "IntrinsicReward": "callbacks.intrinsic_reward",
     "IntrinsicVecEnv": "vec_env.intrinsic_vec_env",

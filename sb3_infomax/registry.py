@@ -15,6 +15,7 @@ REWARDS: dict[str, str | type] = {
 AUXILIARY: dict[str, str | type] = {}
 ALGORITHMS: dict[str, str | type] = {
     "c51": "sb3_infomax.c51.c51:C51",
+    "mirl": "sb3_infomax.mirl.mirl:MIRL",
 }
 
 

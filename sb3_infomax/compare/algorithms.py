@@ -43,7 +43,7 @@ ATARI_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 ATARI_DEFAULTS["maskableppo"] = ATARI_DEFAULTS["recurrentppo"] = ATARI_DEFAULTS["ppo"]
-ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
+ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["mirl"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
 
 
 def resolve_algorithm(name: str) -> "type[BaseAlgorithm]":

@@ -1,0 +1,1 @@
+"""MIRL: soft Q-learning with a learned action prior."""
