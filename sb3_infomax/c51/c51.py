@@ -144,13 +144,15 @@ class C51(ValueBased):
         self._expected_targets = None
         # half a step is what rounding and a bound chosen exactly may overshoot by
         margin = (q_net.v_max - q_net.v_min) / (q_net.n_atoms - 1) / 2
-        outside = ((targets < q_net.v_min - margin) | (targets > q_net.v_max + margin)).float().mean().item()
+        low, high = q_net.v_min - margin, q_net.v_max + margin
+        lowest, highest = (bound.item() for bound in th.aminmax(targets))
+        inside = low <= lowest and highest <= high
+        outside = 0.0 if inside else targets.ne(targets.clamp(low, high)).float().mean().item()
         self.logger.record("train/outside_support", outside)
-        if outside > 0 and not self._warned_of_support:
+        if not inside and not self._warned_of_support:
             self._warned_of_support = True
-            low, high = targets.min().item(), targets.max().item()
             warnings.warn(
-                f"Expected returns between {low:.4g} and {high:.4g} leave the support of {type(self).__name__}, from "
+                f"Expected returns between {lowest:.4g} and {highest:.4g} leave the support of {type(self).__name__}, from "
                 f"v_min={q_net.v_min:g} to v_max={q_net.v_max:g}, and count as its bounds: choose a wider one or scale the "
                 "rewards."
             )
