@@ -132,17 +132,6 @@ class GridWorldEnv(gym.Env[Any, np.int64]):
         """
         return np.bincount(self._starts, minlength=self.n_states) / len(self._starts)
 
-    def landscape(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """
-        Lay values of states out on the map.
-
-        :param values: shape (n_states,)
-        :return: shape (rows, columns), NaN on walls
-        """
-        picture = np.full(self.map.shape, np.nan)
-        picture[tuple(self.cells.T)] = values
-        return picture
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.state = int(self._starts[self.np_random.integers(len(self._starts))])

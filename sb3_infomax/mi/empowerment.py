@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sb3_infomax.mi.channel import Floats, Unit, as_distributions, blahut_arimoto
+from sb3_infomax.mi.channel import Floats, Unit, as_distributions, blahut_arimoto, nats_per
 
 _MAX_ENTRIES = 2**25  # of a stack of channels that is solved at once: 256 MB
 _DECIMALS = 12  # rows that agree in these are one row: products in another order differ by rounding
@@ -59,8 +59,7 @@ def n_step_channel(transition: ArrayLike, horizon: int) -> Floats:
 def _distinct_rows(matrix: Floats, state: int, horizon: int) -> Floats:
     """The distinct rows of one state's channel, (n_rows, n_states): equal inputs add nothing to a capacity.
 
-    Merged after every step: sequences whose beginnings lead to the same place stay equal, so that in a deterministic
-    world there are never more than n_states of them, at any horizon.
+    Merged after every step, since sequences whose beginnings are equal inputs stay so.
     """
     rows = np.eye(len(matrix[0]))[[state]]
     for _ in range(horizon):
@@ -70,11 +69,21 @@ def _distinct_rows(matrix: Floats, state: int, horizon: int) -> Floats:
     return rows
 
 
+def _n_reachable(matrix: Floats, horizon: int) -> Floats:
+    """How many states can be reached in exactly ``horizon`` steps, from each state, shape (n_states,)."""
+    one_step = (matrix.max(axis=0) > 0).astype(np.float32)  # floats: their product is the one that is fast
+    reached = one_step
+    for _ in range(horizon - 1):
+        reached = np.minimum(reached @ one_step, 1.0)
+    return reached.sum(axis=1, dtype=np.float64)
+
+
 def empowerment(
     transition: ArrayLike, horizon: int = 1, *, unit: Unit = "nats", tolerance: float = 1e-4, max_iterations: int = 10_000
 ) -> Floats:
     """
-    Exact n-step empowerment of every state of a finite world, by Blahut and Arimoto's iteration.
+    Exact n-step empowerment of every state of a finite world: by counting where it is deterministic, else by Blahut and
+    Arimoto's iteration.
 
     :param transition: p(s' | s, a), shape (n_actions, n_states, n_states); a state after which nothing follows is its own
         successor under every action, and has empowerment 0
@@ -88,6 +97,8 @@ def empowerment(
     matrix = check_transition(transition)
     _check_horizon(horizon)
     n_states = matrix.shape[1]
+    if (matrix.max(axis=2) == 1).all():
+        return np.log(_n_reachable(matrix, horizon)) / nats_per(unit)
     channels = [_distinct_rows(matrix, state, horizon) for state in range(n_states)]
     longest = max(len(rows) for rows in channels)
     at_once = max(1, _MAX_ENTRIES // (longest * n_states))

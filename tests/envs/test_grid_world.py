@@ -155,11 +155,6 @@ def test_text_shows_the_walker():
     assert env.render() == "...\nA#G"
 
 
-def test_a_landscape_has_the_shape_of_the_map():
-    env = make()
-    np.testing.assert_array_equal(env.landscape(np.arange(5.0)), [[0, 1, 2], [3, np.nan, 4]])
-
-
 def test_equal_seeds_give_equal_episodes():
     def states(seed):
         env = GridWorldEnv("room_7x7", slip=0.5)

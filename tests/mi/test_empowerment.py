@@ -87,6 +87,8 @@ def test_deterministic_worlds_are_counted(seed, horizon):
     transition = random_maze(seed).transition_matrix()
     counted = [math.log(n_reachable(transition, state, horizon)) for state in range(transition.shape[1])]
     np.testing.assert_allclose(empowerment(transition, horizon), counted, atol=1e-9)
+    if horizon <= 3:
+        np.testing.assert_allclose(blahut_arimoto(n_step_channel(transition, horizon)).lower, counted, atol=1e-8)
 
 
 # place -> capacity, and mutual information of a uniform source, at horizons 1, 2, 3
