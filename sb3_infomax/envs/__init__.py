@@ -14,12 +14,14 @@ ROOM_7X7 = "sb3_infomax/Room7x7-v0"
 TWO_ROOMS = "sb3_infomax/TwoRooms-v0"
 CORRIDOR_3X20 = "sb3_infomax/Corridor3x20-v0"
 POCKET_8X8 = "sb3_infomax/Pocket8x8-v0"
+ISING_PATCH = "sb3_infomax/IsingPatch-v0"
 
 gym.register(
     id=SPARSE_HALF_CHEETAH,
     entry_point="sb3_infomax.envs.sparse_half_cheetah:SparseHalfCheetahEnv",
     max_episode_steps=500,
 )
+gym.register(id=ISING_PATCH, entry_point="sb3_infomax.envs.ising:IsingPatchEnv", max_episode_steps=100)
 
 
 def _register_grid_world(env_id: str, **settings: Any) -> None:
@@ -32,4 +34,4 @@ _register_grid_world(TWO_ROOMS, layout="two_rooms", stay=True)
 _register_grid_world(CORRIDOR_3X20, layout="corridor_3x20", step_reward=-1.0, goal_reward=9.0)
 _register_grid_world(POCKET_8X8, layout="pocket_8x8", step_reward=-1.0, goal_reward=9.0)
 
-__all__ = ["CORRIDOR_3X20", "GRID_WORLD", "POCKET_8X8", "ROOM_7X7", "SPARSE_HALF_CHEETAH", "TWO_ROOMS"]
+__all__ = ["CORRIDOR_3X20", "GRID_WORLD", "ISING_PATCH", "POCKET_8X8", "ROOM_7X7", "SPARSE_HALF_CHEETAH", "TWO_ROOMS"]
