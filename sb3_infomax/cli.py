@@ -1,4 +1,4 @@
-"""The command line: ``sb3-infomax list | train | compare | check | demo``.
+"""The command line: ``sb3-infomax list | train | compare | check | demo | empowerment-map``.
 
 It only reads arguments and shows results; what it does is in :mod:`sb3_infomax.compare`. Torch is imported after the
 arguments are read, so that help and mistakes come at once.
@@ -135,6 +135,21 @@ def make_parser() -> Parser:
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
     demo.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
     demo.set_defaults(run=run_demo)
+
+    landscape = commands.add_parser(
+        "empowerment-map", parents=[common], help="the empowerment of every state of a small world, exact and as learned"
+    )
+    landscape.add_argument("--env", required=True, metavar="ID", help="a grid world of ours, FrozenLake, MiniGrid, ...")
+    add_settings(landscape, "--env-arg", "for gymnasium.make, e.g. slip=0.2")
+    landscape.add_argument("--horizon", type=int, default=3, metavar="N", help="actions in a sequence (default: 3)")
+    landscape.add_argument("--unit", choices=("bits", "nats"), default="bits", help="default: bits")
+    landscape.add_argument("--learned", metavar="NAME", help="a reward module that learns it from random transitions")
+    add_settings(landscape, "--reward-arg", "for the reward module")
+    landscape.add_argument("--timesteps", default="20000", metavar="N", help="random steps to learn from (default: 20000)")
+    landscape.add_argument("--updates", type=int, default=3000, metavar="N", help="of the module (default: 3000)")
+    landscape.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    landscape.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/empowerment/ENV")
+    landscape.set_defaults(run=run_empowerment_map)
     return parser
 
 
@@ -240,6 +255,25 @@ def run_demo(arguments: argparse.Namespace) -> int:
     seeds = parse_seeds(arguments.seeds) if arguments.seeds is not None else range(DEMO["seeds"])
     specs = specs_of(base, DEMO["methods"], seeds)
     return compare(specs, arguments.out, check_workers(arguments.workers), make_console())
+
+
+def run_empowerment_map(arguments: argparse.Namespace) -> int:
+    """The empowerment of every state."""
+    from sb3_infomax.compare.comparison import default_out
+    from sb3_infomax.compare.landscape import Learning, empowerment_map
+
+    settings = parse_settings(arguments.reward_arg)
+    if settings and arguments.learned is None:
+        raise UserError("Settings of a reward module need one: name it with --learned.")
+    if arguments.updates < 1:
+        raise UserError(f"The number of updates must be at least 1, not {arguments.updates}.")
+    steps = parse_steps(arguments.timesteps)
+    spec = RunSpec(arguments.env, "dqn", steps, arguments.seed, env_kwargs=parse_settings(arguments.env_arg))
+    learning = None
+    if arguments.learned is not None:
+        learning = Learning(arguments.learned, {"horizon": arguments.horizon, **settings}, steps, arguments.updates)
+    out = arguments.out or default_out("empowerment", arguments.env)
+    return empowerment_map(spec, arguments.horizon, arguments.unit, learning, out, make_console())
 
 
 def say(text: str) -> None:
