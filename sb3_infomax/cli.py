@@ -59,6 +59,8 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     """Options about the environment and the algorithm's settings."""
     parser.add_argument("--env", required=True, metavar="ID", help="any gymnasium id; module:Id imports module first")
     add_settings(parser, "--env-arg", "for gymnasium.make, e.g. max_episode_steps=200")
+    wrapper = "around the environment: useless_actions:n=12, or package.module:Class with such settings"
+    parser.add_argument("--env-wrapper", nargs="+", action="extend", default=[], metavar="NAME", help=wrapper)
     add_settings(parser, "--algo-arg", "for the algorithm, e.g. n_steps=512 batch_size=128")
     parser.add_argument("--n-envs", type=int, metavar="N", help="parallel environments (default: 1; Atari on-policy: 8)")
 
@@ -191,6 +193,7 @@ def base_spec(arguments: argparse.Namespace, method: str, seed: int) -> RunSpec:
         timesteps=parse_steps(arguments.timesteps),
         seed=seed,
         env_kwargs=parse_settings(arguments.env_arg),
+        env_wrappers=arguments.env_wrapper,
         algo_kwargs=parse_settings(arguments.algo_arg),
         n_envs=arguments.n_envs,
         eval_points=arguments.eval_points,

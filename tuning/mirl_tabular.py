@@ -42,8 +42,8 @@ MEASURES = {"return": "return of evaluation episodes", "correct": "share of corr
 README = """# MIRL in tables
 
 Made by `python tuning/mirl_tabular.py`: {steps:,} steps, {runs} seeds, discount 0.999, epsilon 0.1, step size n^-0.8,
-beta = 0.001 times the step, prior step size 0.002 (the paper's) or 0.0002 (the authors' later advice). Every seed's curve is in
-`curves.csv`.
+beta = 0.001 times the step, prior step size 0.002 (the paper's) or 0.0002 (the authors' later advice). Every seed's curve
+is in `curves.csv`.
 
 ![Curves](curves.png)
 

@@ -132,7 +132,7 @@ class ShortRun:
     """
 
     def __init__(self, spec: RunSpec, method: Method) -> None:
-        self.env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs)
+        self.env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
         self.model = make_model(spec, self.env, is_atari(spec.env))
         self.generators = generator_states()
         self.true_returns = tally(self.env)
@@ -192,7 +192,7 @@ def piece_steps(spec: RunSpec, steps: int | None) -> int:
     method = parse_method(spec.method)
     if not is_on_policy(resolve_algorithm(method.algorithm.name)):
         return OFF_POLICY_STEPS
-    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs)
+    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
     model = make_model(spec, env, is_atari(spec.env))
     env.close()
     assert isinstance(model, OnPolicyAlgorithm)

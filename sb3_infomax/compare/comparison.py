@@ -27,7 +27,7 @@ def check_spec(spec: RunSpec) -> list[str]:
 
     method = parse_method(spec.method)
     check_method(method)
-    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs)
+    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
     try:
         model = make_model(spec, env, is_atari(spec.env))
         intrinsic = make_intrinsic_reward(method, spec.seed)

@@ -2,13 +2,14 @@
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
-from sb3_infomax.compare.spec import UserError
-from sb3_infomax.registry import unknown_name
+from sb3_infomax.compare.spec import UserError, parse_part
+from sb3_infomax.registry import UnknownNameError, resolve, unknown_name
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -27,6 +28,8 @@ PLUGINS = {
     "FrankaKitchen": ("gymnasium_robotics", "mujoco"),
     "sb3_infomax/": ("sb3_infomax.envs", "mujoco"),
 }
+# What --env-wrapper knows by a short name.
+WRAPPERS: dict[str, str | type] = {"useless_actions": "sb3_infomax.envs.useless_actions:UselessActions"}
 # Families whose environments end every episode by themselves although their id names no time limit.
 ENDS_BY_ITSELF = ("ALE/", "MiniGrid-", "BabyAI-")
 
@@ -125,8 +128,30 @@ def wrap_family(env: gym.Env) -> gym.Env:
     return gym.wrappers.FilterObservation(env, [key for key in space.spaces if key not in texts]) if texts else env
 
 
+def wrap(env: gym.Env, wrappers: Sequence[str]) -> gym.Env:
+    """What a user puts around an environment, the first innermost.
+
+    :param env: as ``gymnasium.make`` gives it
+    :param wrappers: texts such as ``"useless_actions:n=12"`` or ``"package.module:Class:key=value"``
+    :raises UserError: where there is no such wrapper, or it does not fit
+    """
+    for text in wrappers:
+        part = parse_part(text)
+        try:
+            env = resolve(part.name, WRAPPERS, kind="wrapper")(env, **part.settings)
+        except (UnknownNameError, ValueError, TypeError) as error:
+            raise UserError(f"The wrapper {text!r} cannot be made: {error}") from error
+    return env
+
+
 def make_vec_env(
-    env_id: str, n_envs: int, seed: int, env_kwargs: dict[str, Any] | None = None, *, whole_games: bool = False
+    env_id: str,
+    n_envs: int,
+    seed: int,
+    env_kwargs: dict[str, Any] | None = None,
+    *,
+    wrappers: Sequence[str] = (),
+    whole_games: bool = False,
 ) -> "VecEnv":
     """Monitored, seeded environments in one process, with the usual preprocessing of their family.
 
@@ -139,6 +164,7 @@ def make_vec_env(
     :param n_envs: how many
     :param seed: of the first; the others follow
     :param env_kwargs: for ``gymnasium.make``
+    :param wrappers: see :func:`wrap`; they come before the family's preprocessing
     :param whole_games: Atari episodes end with the game, not with a life: for evaluations
     :raises UserError: where the environment cannot be made
     """
@@ -152,11 +178,14 @@ def make_vec_env(
         if is_atari(env_id):
             settings = {"terminal_on_life_loss": not whole_games}
             env_kwargs = {"frameskip": 1, **env_kwargs}
-            frames = make_atari_env(env_id, n_envs, seed=seed, env_kwargs=env_kwargs, wrapper_kwargs=settings)
+            game = lambda **kwargs: wrap(gym.make(env_id, **kwargs), wrappers)  # noqa: E731
+            frames = make_atari_env(game, n_envs, seed=seed, env_kwargs=env_kwargs, wrapper_kwargs=settings)
             return VecFrameStack(frames, n_stack=4)
         return sb3_make_vec_env(
-            lambda **kwargs: wrap_family(gym.make(env_id, **kwargs)), n_envs, seed=seed, env_kwargs=env_kwargs
+            lambda **kwargs: wrap_family(wrap(gym.make(env_id, **kwargs), wrappers)), n_envs, seed=seed, env_kwargs=env_kwargs
         )
+    except UserError:
+        raise
     except ImportError as error:
         raise UserError(f"{env_id} cannot be made, a package is missing: {error}") from error
     except Exception as error:  # whatever an environment's author raises; --debug shows it

@@ -120,6 +120,7 @@ class RunSpec:
 
     :param env: gymnasium id
     :param env_kwargs: for ``gymnasium.make``
+    :param env_wrappers: around the environment, each as ``name:key=value,...``
     :param method: text of the method, see :func:`parse_method`
     :param algo_kwargs: settings of the algorithm beside those in ``method``, which win
     :param timesteps: environment steps to train for
@@ -137,6 +138,7 @@ class RunSpec:
     timesteps: int
     seed: int = 0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    env_wrappers: list[str] = field(default_factory=list)
     algo_kwargs: dict[str, Any] = field(default_factory=dict)
     n_envs: int | None = None
     eval_points: int = 20

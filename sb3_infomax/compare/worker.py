@@ -86,8 +86,10 @@ def execute(
     from sb3_infomax.compare.recording import MAX_EVALUATION_STEPS, Recorder
 
     method = parse_method(spec.method)
-    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs)
-    eval_env = make_vec_env(spec.env, spec.eval_episodes, spec.seed, spec.env_kwargs, whole_games=True)
+    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
+    eval_env = make_vec_env(
+        spec.env, spec.eval_episodes, spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers, whole_games=True
+    )
     threshold = success_threshold(spec.env) if spec.success_return is None else spec.success_return
     max_steps = None if has_time_limit(spec.env, spec.env_kwargs) else MAX_EVALUATION_STEPS
     folder.failed.unlink(missing_ok=True)

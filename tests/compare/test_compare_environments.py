@@ -77,3 +77,33 @@ def test_time_limits_and_successes_are_known_by_family():
     assert has_time_limit("ALE/Pong-v5", {}) and has_time_limit("CartPole-v1", {})
     assert success_threshold("CartPole-v1") == 475 and success_threshold("CliffWalking-v1") is None
     assert 0 < success_threshold("MiniGrid-Empty-5x5-v0") < 1e-3
+
+
+def test_wrappers_come_before_the_preprocessing_of_the_family():
+    for env_id, n_actions in [("CartPole-v1", 2), ("MiniGrid-Empty-5x5-v0", 7), ("ALE/Pong-v5", 6)]:
+        env = make_vec_env(env_id, 1, seed=0, wrappers=["useless_actions:n=3"])
+        assert env.action_space.n == n_actions + 3
+        env.reset()
+        env.step([n_actions + 2])
+        env.close()
+
+
+def test_wrappers_are_named_by_class_and_nest_in_their_order():
+    texts = ["gymnasium.wrappers:TimeLimit:max_episode_steps=2", "useless_actions:n=1"]
+    env = make_vec_env("CartPole-v1", 1, seed=0, wrappers=texts)
+    env.reset()
+    assert env.action_space.n == 3
+    assert [bool(env.step([0])[2][0]) for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "wrapper", "message"),
+    [
+        ("CartPole-v1", "useles_actions", "useless_actions"),
+        ("CartPole-v1", "useless_actions:k=3", "cannot be made.*'k'"),
+        ("Pendulum-v1", "useless_actions", "discrete actions"),
+    ],
+)
+def test_wrappers_that_do_not_fit_are_told(env_id, wrapper, message):
+    with pytest.raises(UserError, match=message):
+        make_vec_env(env_id, 1, seed=0, wrappers=[wrapper])
