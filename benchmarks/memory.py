@@ -8,6 +8,7 @@ working memory, which does not depend on the buffer, and what it keeps of the bu
 
 import argparse
 import csv
+import os
 import resource
 import subprocess
 import sys
@@ -61,9 +62,11 @@ def measure(name: str, variant: str, size: int) -> Result:
 
 
 def measure_apart(name: str, variant: str, size: int) -> Result:
-    """The same in a process of its own."""
+    """The same in a process of its own, whose C library returns what is freed; it would keep blocks of changing sizes."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", "--only", name, variant, str(size)]
-    fields = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1].split("\t")
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    fields = done.stdout.strip().splitlines()[-1].split("\t")
     return Result(fields[0], fields[1], int(fields[2]), float(fields[3]), float(fields[4]))
 
 

@@ -31,7 +31,7 @@ class OffPolicyBonus:
         self.n_unobserved = 0  # rows stored since the last update
         self.warned = False
         self.num_timesteps = model.num_timesteps  # at the end of the last rollout
-        self.n_due = 0  # transitions that the algorithm will have sampled until the next update
+        self.n_due = 0  # transitions to be collected until the next update
 
     def training_start(self) -> None:
         """A learn() begins; the environments may have been reset, and the buffer exchanged or loaded."""
@@ -59,38 +59,37 @@ class OffPolicyBonus:
             warnings.warn(NO_TERMINAL_OBSERVATION, stacklevel=2)
 
     def rollout_end(self) -> dict[str, float]:
-        """After ``learning_starts``: an update of the modules where one is due, and the bonus for the coming ``train()``.
+        """After ``learning_starts``: the updates of the modules that are due, and the bonus for the coming ``train()``.
 
         :return: what to log, after an update
         """
         model = self.model
+        n_collected, self.num_timesteps = model.num_timesteps - self.num_timesteps, model.num_timesteps
         if model.num_timesteps <= model.learning_starts or len(self.reader) < 2:
             return {}
         coef, ext_coef = self.coefficients.now(model)
-        logs = self._update() if self._update_is_due() else {}
+        n_updates = self._updates_due(n_collected)
+        logs = self._update(n_updates) | {"coef": coef} if n_updates else {}
         if coef != 0.0 or ext_coef != 1.0:
             self.relabeller = Relabeller(self.reader, self.mixture, coef, ext_coef)
             wrap_next_train(model, self._relabelled)
-        return logs | {"coef": coef} if logs else {}
+        return logs
 
-    def _update_is_due(self) -> bool:
-        """The modules learn from as many transitions as the algorithm does, in batches of their own size."""
-        model = self.model
-        n_collected, self.num_timesteps = model.num_timesteps - self.num_timesteps, model.num_timesteps
-        n_gradient_steps = model.gradient_steps if model.gradient_steps >= 0 else n_collected
-        self.n_due -= n_gradient_steps * model.batch_size
-        if self.n_due > 0:
-            return False
-        self.n_due += max(self.batch_size, n_gradient_steps * model.batch_size)
-        return True
+    def _updates_due(self, n_collected: int) -> int:
+        """The modules learn from as many transitions as are collected, as on-policy ones do, in batches of their own size."""
+        self.n_due -= n_collected
+        n_updates = max(0, -(self.n_due // self.batch_size))
+        self.n_due += n_updates * self.batch_size
+        return n_updates
 
-    def _update(self) -> dict[str, float]:
+    def _update(self, n_updates: int) -> dict[str, float]:
         for collected in self.reader.newest(self.n_unobserved, self.batch_size):
             self.mixture.observe(collected)
         self.n_unobserved = 0
-        with self.mixture.rng():
-            batch = self.reader.draw(self.batch_size)
-        bonus, logs = self.mixture.learn(batch, observe=False)
+        for _ in range(n_updates):
+            with self.mixture.rng():
+                batch = self.reader.draw(self.batch_size)
+            bonus, logs = self.mixture.learn(batch, observe=False)
         return {"bonus_mean": bonus.mean().item(), "bonus_std": bonus.std(correction=0).item()} | logs
 
     def detach(self) -> None:
