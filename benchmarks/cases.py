@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.env_util import make_vec_env as sb3_make_vec_env
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
@@ -40,10 +41,11 @@ class Case(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """What is attached to the algorithm; ``attach`` makes a callback for a model, None nothing."""
+    """What is attached to the algorithm; ``attach`` makes a callback for a model, None nothing. Or another algorithm."""
 
     attach: Callable[[BaseAlgorithm], BaseCallback] | None = None
     two_heads: bool = False
+    algorithm: type[BaseAlgorithm] | None = None  # None: the case's
 
 
 def _cartpole(n_envs: int) -> VecEnv:
@@ -58,10 +60,10 @@ def _flat_minigrid(n_envs: int) -> VecEnv:
     )
 
 
-def _montezuma(n_envs: int) -> VecEnv:
+def _atari(game: str, n_envs: int) -> VecEnv:
     import ale_py  # noqa: F401  registers ALE ids
 
-    frames = make_atari_env("ALE/MontezumaRevenge-v5", n_envs, seed=0, env_kwargs={"frameskip": 1})
+    frames = make_atari_env(f"ALE/{game}-v5", n_envs, seed=0, env_kwargs={"frameskip": 1})
     return VecFrameStack(frames, n_stack=4)
 
 
@@ -76,7 +78,8 @@ CASES = {
     ),
     "atari-ppo": Case(
         "Atari PPO, 8 envs, CPU", PPO, "CnnPolicy", {"n_steps": 128, "batch_size": 256, "n_epochs": 4},
-        functools.partial(_montezuma, 8), rollouts=1, rounds=5, bars={"rnd": 1.15, "emi": 1.25, "icm": 1.25}, images=True,
+        functools.partial(_atari, "MontezumaRevenge", 8), rollouts=1, rounds=5,
+        bars={"rnd": 1.15, "emi": 1.25, "icm": 1.25}, images=True,
     ),
     "cartpole-dqn": Case(
         "CartPole DQN, 4 envs", DQN, "MlpPolicy", {},
@@ -84,7 +87,20 @@ CASES = {
     ),
     "atari-dqn": Case(
         "Atari DQN, 4 envs, CPU", DQN, "CnnPolicy", {"buffer_size": 4_000},
-        functools.partial(_montezuma, 4), rollouts=8, rounds=5, bars={}, images=True,
+        functools.partial(_atari, "MontezumaRevenge", 4), rollouts=8, rounds=5, bars={}, images=True,
+    ),
+}  # fmt: skip
+
+# Algorithms of ours beside the one that they extend, at its own settings.
+ALGORITHM_CASES = {
+    "cartpole-dqn-family": Case(
+        "CartPole, DQN's settings", DQN, "MlpPolicy", {"exploration_final_eps": 0.05},
+        functools.partial(_cartpole, 1), rollouts=256, rounds=25, bars={"c51": 1.3},
+    ),
+    "atari-dqn-family": Case(
+        "Pong, DQN's settings, CPU", DQN, "CnnPolicy",
+        {"exploration_final_eps": 0.05, "buffer_size": 4_000, "learning_starts": 32},
+        functools.partial(_atari, "Pong", 1), rollouts=12, rounds=25, bars={"c51": 1.1}, images=True,
     ),
 }  # fmt: skip
 
@@ -124,11 +140,12 @@ class Training:
     def __init__(self, case: Case, variant: Variant) -> None:
         start = time.process_time()
         policy = two_head_policy(case.policy) if variant.two_heads else case.policy
-        self.model = case.algorithm(policy, case.make_env(), seed=0, device="cpu", **case.settings)
+        algorithm = variant.algorithm or case.algorithm
+        self.model = algorithm(policy, case.make_env(), seed=0, device="cpu", **case.settings)
         callback = None if variant.attach is None else variant.attach(self.model)
         # what learn() does before its loop; with one step DQN's epsilon is at its end, where it spends nine tenths of a run:
         # random actions would cost plain DQN nothing and make the bonus look dear
-        _, self.callback = self.model._setup_learn(1 if case.algorithm is DQN else 10**9, callback)
+        _, self.callback = self.model._setup_learn(1 if issubclass(algorithm, OffPolicyAlgorithm) else 10**9, callback)
         self.callback.on_training_start({"callback": self.callback}, {})
         self.iteration = 0
         self.setup_seconds = time.process_time() - start  # CPU, environments included

@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import CASES, PLAIN, Case, Training, Variant, one_thread, variants_of
+from benchmarks.cases import ALGORITHM_CASES, CASES, PLAIN, Case, Training, Variant, one_thread, variants_of
 
 FOLDER = Path(__file__).parent
+ALL_CASES = CASES | ALGORITHM_CASES
 WARM_UP_ROUNDS = 1  # the first blocks allocate, and DQN does not learn from the first step on
 
 
@@ -70,7 +71,7 @@ def summarise(name: str, seconds: dict[str, list[float]], setup: dict[str, float
     plain, results = np.array(seconds[PLAIN]), []
     for variant, spent in seconds.items():
         low, ratio, high = np.quantile(np.array(spent) / plain, (0.25, 0.5, 0.75))
-        bar = CASES[name].bars.get(variant, float("nan"))
+        bar = ALL_CASES[name].bars.get(variant, float("nan"))
         extra = setup[variant] - setup[PLAIN]
         results.append(Result(name, variant, ratio, low, high, bar, steps / float(np.median(spent)), extra, len(spent)))
     return results
@@ -92,7 +93,7 @@ def cells(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     by_place = {(result.variant, result.case): cell(result) for result in results}
     variants = dict.fromkeys(result.variant for result in results)
     rows = [[variant, *(by_place.get((variant, name), "") for name in names)] for variant in variants]
-    return ["", *(CASES[name].label for name in names)], rows
+    return ["", *(ALL_CASES[name].label for name in names)], rows
 
 
 def print_table(results: list[Result], console: Console) -> None:
@@ -118,7 +119,7 @@ def write_csv(path: Path, results: list[Result]) -> None:
     """One row for each cell of the table; cases that were not measured now stay as they are."""
     measured = {result.case for result in results}
     rows = [row for row in read_csv(path) if row.case not in measured] + results
-    order = list(CASES)
+    order = list(ALL_CASES)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Result._fields)
