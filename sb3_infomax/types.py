@@ -1,7 +1,8 @@
 """The data that flows between collection, reward modules and learners."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch as th
 from torch import Tensor
@@ -153,3 +154,31 @@ class Transitions:
             valid=self.valid.to(device),
             shape=self.shape,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class KStepPairs:
+    """A batch of pairs (s_t, s_{t+k}), k steps apart in one episode, with the actions taken from t on.
+
+    For k = 0 the later observation is s_t itself.
+    """
+
+    observations: Frames  # (batch, *obs_shape), s_t in the space's dtype and layout; a dict of such for Dict spaces
+    later_observations: Frames  # (batch, *obs_shape), s_{t+k}; any observation of the data where a pair is not valid
+    actions: Tensor  # (batch, *action_shape), a_t, what the environment received
+    k: Tensor  # (batch,) int64
+    valid: Tensor  # (batch,) bool, False where s_{t+k} belongs to another episode or is unknown: not trained on
+    window: Tensor | None = None  # (batch, n, *action_shape): a_t, a_{t+1}, ..., for horizons that look at them
+    window_length: Tensor | None = None  # (batch,) int64, how many of these belong to the episode of s_t
+    trajectory: Tensor | None = None  # (batch,) int64, equal where two rows are of one episode; None if drawn from all
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def to(self, device: th.device | str) -> "KStepPairs":
+        """The same pairs on another device (no copy where they are there already)."""
+
+        def move(value: Frames | None) -> Any:
+            return None if value is None else map_frames(lambda frames: frames.to(device), value)
+
+        return KStepPairs(**{field.name: move(getattr(self, field.name)) for field in fields(self)})

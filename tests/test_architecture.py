@@ -20,7 +20,7 @@ LAYERS = [
     ["registry", "types", "randomness"],
     ["networks"],
     ["mi"],
-    ["rewards"],
+    ["rewards", "auxiliary"],
     ["buffers", "common"],
     ["callbacks", "vec_env"],
     ["envs"],
@@ -29,7 +29,8 @@ LAYERS = [
     ["cli", "__main__"],
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-CORE = ["registry", "types", "randomness", "networks", "mi", "rewards"]  # torch, gymnasium and numpy; no Stable-Baselines3
+# torch, gymnasium and numpy; no Stable-Baselines3
+CORE = ["registry", "types", "randomness", "networks", "mi", "rewards", "auxiliary"]
 SB3 = ["stable_baselines3", "sb3_contrib"]
 HEAVY = ["matplotlib", "rich", "pandas", "optuna", "ray", "tensorboard", "ale_py", "cv2", "minigrid", "mujoco", "envpool"]
 

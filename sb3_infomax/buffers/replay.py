@@ -43,7 +43,7 @@ class ReplayReader:
         # most buffers have none, and then need not look
         self.all_known = not buffer.optimize_memory_usage
         # of the batch that is being sampled
-        self.sampled: tuple[np.ndarray, np.ndarray] | None = None
+        self.sampled: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of filled rows, of n_envs transitions each."""
@@ -62,7 +62,7 @@ class ReplayReader:
 
     def draw(self, batch_size: int) -> Transitions:
         """Transitions drawn uniformly with torch's generator, HER's and n-step's as they were stored."""
-        n_rows = self._n_readable()
+        n_rows = self.n_readable
         rows = (th.randint(n_rows, (batch_size,)).numpy() + self.buffer.pos - n_rows) % self.buffer.buffer_size
         return self.gather(rows, th.randint(self.buffer.n_envs, (batch_size,)).numpy())
 
@@ -73,51 +73,63 @@ class ReplayReader:
         :param batch_size: transitions at a time: the first call asks for all that was stored before learning started,
             and a copy of that would double the buffer's memory
         """
-        n_rows, n_envs = min(n_rows, self._n_readable()), self.buffer.n_envs
+        n_rows, n_envs = min(n_rows, self.n_readable), self.buffer.n_envs
         rows_at_a_time = max(1, batch_size // n_envs)
         for start in range(0, n_rows, rows_at_a_time):
             offsets = np.arange(start, min(start + rows_at_a_time, n_rows))
             rows = (self.buffer.pos - n_rows + offsets) % self.buffer.buffer_size
             yield self.gather(np.repeat(rows, n_envs), np.tile(np.arange(n_envs), len(rows)))
 
-    def _n_readable(self) -> int:
+    @property
+    def n_readable(self) -> int:
+        """Rows whose observation is still there."""
         # where one array holds s and s', the oldest row has lost its observation to the newest transition
         return len(self) - int(self.buffer.optimize_memory_usage and self.buffer.full)
 
     def gather(self, rows: np.ndarray, env_indices: np.ndarray) -> Transitions:
         """The transitions at the given places, shape (batch,) each."""
-        buffer = self.buffer
-        if buffer.optimize_memory_usage:
-            next_observations = self._observations(buffer.observations, (rows + 1) % buffer.buffer_size, env_indices)
-        else:
-            next_observations = self._observations(buffer.next_observations, rows, env_indices)
+        buffer, where = self.buffer, rows * self.buffer.n_envs + env_indices
         dones, timeouts = buffer.dones[rows, env_indices] > 0, buffer.timeouts[rows, env_indices] > 0
         return Transitions.from_pairs(
-            self._observations(buffer.observations, rows, env_indices),
-            next_observations,
+            self.observations(where),
+            self.next_observations(where),
             unscale_actions(buffer.to_torch(buffer.actions[rows, env_indices]), buffer.action_space),
             terminations=th.as_tensor(dones & ~timeouts, device=buffer.device),
-            valid=th.as_tensor(self.known(rows, env_indices), device=buffer.device),
+            valid=th.as_tensor(self.known(where), device=buffer.device),
         )
 
-    def known(self, rows: np.ndarray, env_indices: np.ndarray) -> np.ndarray:
-        """Where s' was told and kept, shape (batch,), bool."""
-        known = ~self.unknown[rows, env_indices]
+    def known(self, where: np.ndarray) -> np.ndarray:
+        """Where s' was told and kept, bool.
+
+        :param where: row * n_envs + environment, any shape
+        """
+        known = ~self.unknown.reshape(-1)[where]
         if self.buffer.optimize_memory_usage:
             # one array holds both s and s': the next episode has overwritten the last s'
-            known &= self.buffer.dones[rows, env_indices] == 0
+            known &= self.buffer.dones.reshape(-1)[where] == 0
         return known
 
-    def _observations(self, arrays: Any, rows: np.ndarray, env_indices: np.ndarray) -> Frames:
-        picked = (
-            {key: array[rows, env_indices] for key, array in arrays.items()}
-            if isinstance(arrays, dict)
-            else arrays[rows, env_indices]
-        )
+    def observations(self, where: np.ndarray) -> Frames:
+        """s at the given places, see :meth:`known`, as the learner sees it."""
+        return self._picked(self.buffer.observations, where)
+
+    def next_observations(self, where: np.ndarray) -> Frames:
+        """s' at the given places, see :meth:`known`, as the learner sees it."""
+        buffer = self.buffer
+        if buffer.optimize_memory_usage:
+            return self._picked(buffer.observations, (where + buffer.n_envs) % (buffer.buffer_size * buffer.n_envs))
+        return self._picked(buffer.next_observations, where)
+
+    def _picked(self, arrays: Any, where: np.ndarray) -> Frames:
+        def pick(array: np.ndarray) -> np.ndarray:
+            return array.reshape(-1, *array.shape[2:])[where]
+
+        picked = {key: pick(array) for key, array in arrays.items()} if isinstance(arrays, dict) else pick(arrays)
         normalized = self.buffer._normalize_obs(picked, self.vec_normalize)
+        # picking has made a copy
         if isinstance(normalized, dict):
-            return {key: self.buffer.to_torch(value) for key, value in normalized.items()}
-        return self.buffer.to_torch(normalized)
+            return {key: self.buffer.to_torch(value, copy=False) for key, value in normalized.items()}
+        return self.buffer.to_torch(normalized, copy=False)
 
 
 class Relabeller(NamedTuple):
@@ -186,7 +198,7 @@ def _one_step_sample(base: type[ReplayBuffer]) -> Callable:
         reader = relabeller.reader
         reader.sampled = None
         data = base.sample(self, batch_size, env=env)
-        valid = None if reader.sampled is None else th.as_tensor(reader.known(*reader.sampled), device=data.dones.device)
+        valid = None if reader.sampled is None else th.as_tensor(reader.known(reader.sampled), device=data.dones.device)
         actions = unscale_actions(data.actions, self.action_space)
         transitions = Transitions.from_pairs(
             data.observations, data.next_observations, actions, terminations=data.dones.reshape(-1) > 0, valid=valid
@@ -200,7 +212,7 @@ def _remember_rows(base: type[ReplayBuffer]) -> Callable:
     def _get_samples(self: Any, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
         reader: ReplayReader = self._relabeller.reader
         if not reader.all_known:
-            reader.sampled = batch_inds, _coming_env_indices(self, batch_inds)
+            reader.sampled = batch_inds * self.n_envs + _coming_env_indices(self, batch_inds)
         return base._get_samples(self, batch_inds, env=env)
 
     return _get_samples

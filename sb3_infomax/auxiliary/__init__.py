@@ -1,0 +1,1 @@
+"""Auxiliary losses on a learner's encoder: torch and gymnasium spaces only."""
