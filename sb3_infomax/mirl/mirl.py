@@ -178,10 +178,10 @@ class MIRL(ValueBased):
         self.policy.prior.beta.fill_(min(max(value, self.beta_min), self.beta_max))
 
     def _sample_action(self, learning_starts: int, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Act at s_i, then move the prior towards pi(. | s_i), of which acting has computed the Q values."""
+        """Act at s_i, then move the prior towards pi(. | s_i), of which acting has computed all but rho."""
         actions = super()._sample_action(learning_starts, *args, **kwargs)
         if self.learn_prior and self.num_timesteps >= learning_starts:
-            self.policy.prior.update(self.policy.last_q_values, self.prior_lr, self.prior_floor)
+            self.policy.prior.update(self.policy.last_weights, self.prior_lr, self.prior_floor)
         return actions
 
     def predict(
@@ -202,10 +202,9 @@ class MIRL(ValueBased):
         """
         actions, state = self.policy.predict(observation, state, episode_start, deterministic)
         if not deterministic:
-            explores = np.random.rand(*actions.shape) < self.exploration_rate
-            if np.any(explores):
-                prior = self.policy.prior.numpy()
-                actions = np.where(explores, np.random.choice(len(prior), size=actions.shape, p=prior), actions)
+            explores = np.random.random_sample(actions.shape) < self.exploration_rate
+            if explores.any():
+                actions = np.where(explores, self.policy.prior.sample(actions.shape), actions)
         return actions, state
 
     def _compute_loss(self, replay_data: Any) -> Tensor:
@@ -234,8 +233,8 @@ class MIRL(ValueBased):
         if not math.isfinite(squared_error):
             raise FloatingPointError(f"The loss is {squared_error}: lower the learning rate or scale the rewards.")
         if self.beta_schedule == "inverse_loss":
-            inverse = 1.0 / max(squared_error, 1.0 / self.beta_max)
-            self._set_beta(self.beta + self.beta_lr * (inverse - self.beta))
+            beta, inverse = self.beta, 1.0 / max(squared_error, 1.0 / self.beta_max)
+            self._set_beta(beta + self.beta_lr * (inverse - beta))
 
     def _on_step(self) -> None:
         super()._on_step()
@@ -244,23 +243,19 @@ class MIRL(ValueBased):
         elif self.beta_schedule == "linear":
             self._set_beta(self.beta_init + self.beta_lr * self.num_timesteps)
 
-    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Gradient steps on batches sampled from the replay buffer; see ``DQN.train``."""
-        super().train(gradient_steps, batch_size)
-        self._record_information()
-
-    def _record_information(self) -> None:
-        if self._batch_q_values is None:
-            return
+    def dump_logs(self) -> None:
+        """Write log data; what the prior has come to is computed here, and not in every ``train()``."""
         prior, beta = self.policy.prior.numpy(), self.beta
-        policy = soft_policy(self._batch_q_values.cpu().double().numpy(), prior, beta)
-        marginal = policy.mean(axis=0)
-        information = kl_divergence(policy, marginal).mean()
         self.logger.record("train/beta", beta)
         self.logger.record("train/temperature", 1.0 / beta)
         self.logger.record("train/prior_entropy", -(prior * np.log(prior)).sum())
-        self.logger.record("train/mutual_information", information)
-        self.logger.record("train/prior_kl", information + kl_divergence(marginal, prior))
+        if self._batch_q_values is not None:
+            policy = soft_policy(self._batch_q_values.cpu().double().numpy(), prior, beta)
+            marginal = policy.mean(axis=0)
+            information = kl_divergence(policy, marginal).mean()
+            self.logger.record("train/mutual_information", information)
+            self.logger.record("train/prior_kl", information + kl_divergence(marginal, prior))
+        super().dump_logs()
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_batch_q_values", "_squared_error"]

@@ -16,8 +16,8 @@ class MIRLPolicy(dqn.DQNPolicy):
     """
 
     prior: ActionPrior
-    #: Q values of the observations last acted on, shape (n_envs, n_actions): what the prior learns from
-    last_q_values: NDArray[np.float64]
+    #: of the observations last acted on, shape (n_envs, n_actions): what the prior learns from
+    last_weights: NDArray[np.float64]
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
@@ -25,8 +25,13 @@ class MIRLPolicy(dqn.DQNPolicy):
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         q_values = self.q_net(obs)
-        self.last_q_values = q_values.detach().cpu().double().numpy()
-        return th.from_numpy(self.prior.greedy(self.last_q_values)).to(q_values.device)
+        self.last_weights = weights = self.prior.weights(q_values.detach().cpu().double().numpy())
+        return th.from_numpy(self.prior.greedy(weights)).to(q_values.device)
+
+    def set_training_mode(self, mode: bool) -> None:
+        # every predict() asks for it, and telling all modules takes a third of its time
+        if mode != self.training:
+            super().set_training_mode(mode)
 
 
 MlpPolicy = MIRLPolicy

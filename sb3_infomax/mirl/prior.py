@@ -4,6 +4,7 @@ Symbols as in the paper: rho(a) is the prior, beta the inverse temperature, Q(s,
 """
 
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 import torch as th
@@ -21,7 +22,7 @@ def soft_value(q_values: Tensor, log_prior: Tensor, beta: float) -> Tensor:
     :param beta: inverse temperature
     :return: shape (batch, 1)
     """
-    return th.logsumexp(log_prior + beta * q_values, dim=1, keepdim=True) / beta
+    return th.logsumexp(th.add(log_prior, q_values, alpha=beta), dim=1, keepdim=True) / beta
 
 
 def soft_value_of_policy(policy_q_values: Tensor, q_values: Tensor, log_prior: Tensor, beta: float) -> Tensor:
@@ -40,6 +41,17 @@ def soft_value_of_policy(policy_q_values: Tensor, q_values: Tensor, log_prior: T
     return (log_policy.exp() * (q_values - (log_policy - log_prior) / beta)).sum(dim=1, keepdim=True)
 
 
+def boltzmann_weights(q_values: Floats, beta: float) -> Floats:
+    """exp(beta Q(s, a)), divided by the largest of each state: nothing overflows, and one weight is 1.
+
+    :param q_values: Q(s, .), shape (..., n_actions)
+    :param beta: inverse temperature
+    :return: shape (..., n_actions)
+    """
+    weights: Floats = np.exp(beta * (q_values - q_values.max(axis=-1, keepdims=True)))
+    return weights
+
+
 def soft_policy(q_values: Floats, prior: Floats, beta: float) -> Floats:
     """pi(a | s) = rho(a) exp(beta Q(s, a)) / Z(s).
 
@@ -48,8 +60,7 @@ def soft_policy(q_values: Floats, prior: Floats, beta: float) -> Floats:
     :param beta: inverse temperature
     :return: shape (..., n_actions)
     """
-    # the largest exponent is 0: nothing overflows, and Z is at least the prior of that action
-    policy = prior * np.exp(beta * (q_values - q_values.max(axis=-1, keepdims=True)))
+    policy = prior * boltzmann_weights(q_values, beta)
     policy /= policy.sum(axis=-1, keepdims=True)
     return policy
 
@@ -108,24 +119,42 @@ class ActionPrior(nn.Module):
             raise ValueError(f"initial_prior must sum to 1 and be at least prior_floor={floor:g} everywhere, got {values}.")
         rho[:] = values / values.sum()
 
-    def update(self, q_values: Floats, learning_rate: float, floor: float) -> None:
-        """rho <- (1 - alpha) rho + alpha pi(. | s), for one state after the other.
-
-        :param q_values: of the states, shape (n_states, n_actions)
-        :param learning_rate: alpha
-        :param floor: no probability falls below: pi is a multiple of rho, so that an action at 0 could never return
-        """
-        rho, beta = self.numpy(), float(self.beta)
-        for values in q_values:
-            rho += learning_rate * (soft_policy(values, rho, beta) - rho)
-            np.maximum(rho, floor, out=rho)
-            # the largest pays for what the floor gave, and takes up the rounding
-            rho[rho.argmax()] += 1.0 - rho.sum()
-
-    def greedy(self, q_values: Floats) -> NDArray[np.int64]:
-        """argmax_a pi(a | s) = argmax_a [log rho(a) + beta Q(s, a)].
+    def weights(self, q_values: Floats) -> Floats:
+        """What rho is multiplied by to give pi, up to a factor for each state, shape (n_states, n_actions).
 
         :param q_values: shape (n_states, n_actions)
+        """
+        return boltzmann_weights(q_values, float(self.beta))
+
+    def greedy(self, weights: Floats) -> NDArray[np.int64]:
+        """argmax_a pi(a | s) = argmax_a [log rho(a) + beta Q(s, a)].
+
+        :param weights: of the states, shape (n_states, n_actions)
         :return: shape (n_states,)
         """
-        return (np.log(self.numpy()) + float(self.beta) * q_values).argmax(axis=1)
+        return (self.numpy() * weights).argmax(axis=1)
+
+    def sample(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Actions from rho, drawn by numpy's global generator as all exploration of DQN."""
+        cumulative = self.numpy().cumsum()
+        return cumulative.searchsorted(np.random.random_sample(shape) * cumulative[-1], side="right")
+
+    def update(self, weights: Floats, learning_rate: float, floor: float) -> None:
+        """rho <- (1 - alpha) rho + alpha pi(. | s), for one state after the other.
+
+        As pi is rho w / (rho . w), each is a product, rho <- rho [1 - alpha + alpha w / (rho . w)], and brings the sum back
+        to 1 where rounding took it off.
+
+        :param weights: w of the states, shape (n_states, n_actions)
+        :param learning_rate: alpha
+        :param floor: no probability ends below: products never bring an action back from 0
+        """
+        # lists: for as few numbers as there are actions, a quarter of numpy's time
+        rho = self.numpy().tolist()
+        for w in weights.tolist():
+            step = learning_rate / sum(map(mul, rho, w))
+            rho = [p * (1.0 - learning_rate + step * x) for p, x in zip(rho, w, strict=True)]
+        if min(rho) < floor:
+            rho = [max(p, floor) for p in rho]
+            rho[rho.index(max(rho))] += 1.0 - sum(rho)
+        self.numpy()[:] = rho
