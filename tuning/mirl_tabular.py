@@ -118,7 +118,7 @@ def picture(curves: dict[str, dict[str, dict[str, Curves]]], path: Path) -> None
             )
             high = 1.02 if measure == "correct" else 10.0
             draw(axes, found, COLOUR, f"{task}: {MEASURES[measure]}", low, high)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
