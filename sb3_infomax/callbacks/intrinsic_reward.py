@@ -1,6 +1,5 @@
 """An intrinsic reward on any SB3 algorithm, in one line."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import get_device
@@ -19,18 +18,18 @@ from stable_baselines3.common.utils import get_device
 from sb3_infomax.buffers.replay import ReplayReader
 from sb3_infomax.callbacks.off_policy import OffPolicyBonus
 from sb3_infomax.callbacks.on_policy import OnPolicyBonus
+from sb3_infomax.callbacks.saved import SavedCallback
 from sb3_infomax.common.coefficients import Coefficients, Schedule
 from sb3_infomax.common.plan import ModuleLike, RewardPlan, check_same_spaces, plan_arguments
 from sb3_infomax.common.policies import TwoHeadMixin
-from sb3_infomax.common.saving import SavedFileError, intrinsic_path, load_state, save_state, write_atomically
+from sb3_infomax.common.saving import load_state, state_path
 from sb3_infomax.common.two_heads import TwoHeadCredit
-from sb3_infomax.networks.preprocessing import describe_space
 from sb3_infomax.randomness import PrivateRNG
 from sb3_infomax.rewards.base import RewardModule, check_positive
 from sb3_infomax.rewards.mixture import RewardMixture
 
 
-class IntrinsicReward(BaseCallback):
+class IntrinsicReward(SavedCallback):
     """Adds an intrinsic reward to what the learner sees, and to nothing else.
 
     .. code-block:: python
@@ -69,6 +68,8 @@ class IntrinsicReward(BaseCallback):
     :param verbose: 1 tells what is attached
     """
 
+    kind = "intrinsic"
+
     def __init__(
         self,
         module: ModuleLike | Sequence[ModuleLike] = "emi",
@@ -90,26 +91,19 @@ class IntrinsicReward(BaseCallback):
         save_freq: int = 0,
         verbose: int = 0,
     ) -> None:
-        super().__init__(verbose)
+        super().__init__(save_path, save_freq, verbose)
         explicit = {
             "coef": coef, "ext_coef": ext_coef, "normalize": normalize, "center": center, "gamma": gamma, "episodic": episodic
         }  # fmt: skip
         self.plan = RewardPlan(module, preset, module_kwargs, weights, on_nonfinite, explicit)
         self.device, self.seed, self.start_after = device, seed, start_after
-        self.save_path = None if save_path is None else Path(save_path)
         if isinstance(start_after, bool) or not isinstance(start_after, int):
             raise ValueError(f"start_after must be a whole number of steps, got {start_after!r}.")
-        if save_freq > 0 and save_path is None:
-            raise ValueError("save_freq needs a save_path: say where to save.")
-        self.save_freq = save_freq
         self.modules: list[RewardModule] = []
         self.mixture: RewardMixture | None = None
         self.rng: PrivateRNG | None = None
         self.stream: OnPolicyBonus | OffPolicyBonus | None = None
         self._built_for: BaseAlgorithm | None = None
-        self._pending: dict[str, Any] | None = None
-        self._pending_steps = 0
-        self._last_save = 0
 
     # -- what users read ------------------------------------------------------------------------------------------------
 
@@ -156,19 +150,20 @@ class IntrinsicReward(BaseCallback):
 
     # -- saving ---------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
-        """Modules, scalers, generators and counters into one file, written whole or not at all.
+    def _is_built(self) -> bool:
+        return self.mixture is not None
 
-        :param path: ``.intrinsic.pt`` is added where it lacks that
-        :return: the file
-        """
-        if self.mixture is None:
-            raise ValueError("There is nothing to save before training has started.")
-        target = intrinsic_path(path)
-        config = self.plan.config(self.modules) | {"start_after": self.start_after}
-        state = {"mixture": self.mixture.state_dict(), "stream": self.stream.state_dict() if self.stream else {}}
-        save_state(target, config, self.model.num_timesteps, state)
-        return target
+    def _config(self) -> dict[str, Any]:
+        return self.plan.config(self.modules) | {"start_after": self.start_after}
+
+    def _state(self) -> dict[str, Any]:
+        assert self.mixture is not None
+        return {"mixture": self.mixture.state_dict(), "stream": self.stream.state_dict() if self.stream else {}}
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        assert self.mixture is not None and self.stream is not None
+        self.mixture.load_state_dict(state["mixture"])
+        self.stream.load_state_dict(state.get("stream", {}))
 
     @classmethod
     def load(
@@ -183,20 +178,13 @@ class IntrinsicReward(BaseCallback):
         :param kwargs: of the constructor, where they shall differ from what was saved
         :raises SavedFileError: where the file is damaged, not ours, or does not fit
         """
-        config, num_timesteps, state = load_state(intrinsic_path(path))
+        config, num_timesteps, state = load_state(state_path(path))
         given = kwargs if module is None else {"module": module, **kwargs}
         start_after = {"start_after": config.get("start_after", 0)}  # IntrinsicVecEnv saves none
         callback = cls(**(start_after | plan_arguments(config, Path(path), given)))
         callback._pending = {"config": config, "state": state}
         callback._pending_steps = num_timesteps
         return callback
-
-    def _save_in_step(self) -> None:
-        assert self.save_path is not None
-        base = self.save_path.parent / f"{self.save_path.name}_{self.model.num_timesteps}_steps"
-        write_atomically(base.with_name(base.name + ".zip"), self.model.save)
-        self.save(base)
-        self._last_save = self.model.num_timesteps
 
     # -- the callback ---------------------------------------------------------------------------------------------------
 
@@ -230,13 +218,6 @@ class IntrinsicReward(BaseCallback):
         if self.stream is None:
             self.stream = self._make_stream(model, model.gamma if gamma is None else gamma, episodic)  # type: ignore[attr-defined]
         self._restore_pending()
-
-    def _check_parent(self) -> None:
-        if self.parent is not None:
-            raise ValueError(
-                f"IntrinsicReward cannot work inside {type(self.parent).__name__}, which passes on no rollouts: give it to "
-                "learn() directly or in a list."
-            )
 
     def _build_for(self, model: BaseAlgorithm, on_policy: bool, gamma: float) -> None:
         self.detach()
@@ -272,28 +253,6 @@ class IntrinsicReward(BaseCallback):
             coef=lambda progress: coefficients.coef(progress) if self.model.num_timesteps > start_after else 0.0
         )
 
-    def _restore_pending(self) -> None:
-        if self._pending is None:
-            return
-        assert self.mixture is not None and self.stream is not None
-        config, state = self._pending["config"], self._pending["state"]
-        for kind in ("observation_space", "action_space"):
-            found = describe_space(getattr(self.modules[0], kind))
-            if config[kind] != found:
-                raise SavedFileError(f"The saved module's {kind} was {config[kind]}, but the model's is {found}.")
-        try:
-            self.mixture.load_state_dict(state["mixture"])
-            self.stream.load_state_dict(state.get("stream", {}))
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise SavedFileError("The saved module was built with other settings; pass those it was saved with.") from error
-        if self.model.num_timesteps not in (0, self._pending_steps):
-            warnings.warn(
-                f"The intrinsic reward was saved at step {self._pending_steps}, but the model is at step "
-                f"{self.model.num_timesteps}: load files of the same step.",
-                stacklevel=2,
-            )
-        self._pending = None
-
     def _on_training_start(self) -> None:
         assert self.stream is not None
         self._check_parent()  # a list tells it to its members only after it has initialised them
@@ -308,9 +267,7 @@ class IntrinsicReward(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self.stream is None:
             return
-        # between two rollouts, when model and modules have both been trained on the last one
-        if self.save_path is not None and 0 < self.save_freq <= self.model.num_timesteps - self._last_save:
-            self._save_in_step()
+        self._save_if_due()
         self.stream.rollout_start()
 
     def _on_step(self) -> bool:
@@ -332,8 +289,7 @@ class IntrinsicReward(BaseCallback):
         if self.stream is None:
             return
         self.stream.detach()
-        if self.save_path is not None and self.model.num_timesteps > self._last_save:
-            self._save_in_step()
+        self._save_at_end()
 
 
 def _count_intrinsic_rewards(callback: Any) -> int:

@@ -10,18 +10,19 @@ from typing import Any
 
 import torch as th
 
-FORMAT = "sb3_infomax.intrinsic"
 VERSION = 1
+#: what saves files of each kind, for messages
+CALLBACKS = {"intrinsic": "IntrinsicReward", "auxiliary": "AuxiliaryLoss"}
 
 
 class SavedFileError(ValueError):
     """A file that is damaged, not ours, or of another make; the message says which."""
 
 
-def intrinsic_path(path: str | Path) -> Path:
-    """``path`` with the extension ``.intrinsic.pt``, added where it lacks that."""
-    path = Path(path)
-    return path if path.name.endswith(".intrinsic.pt") else path.with_name(path.name + ".intrinsic.pt")
+def state_path(path: str | Path, kind: str = "intrinsic") -> Path:
+    """``path`` with the extension ``.<kind>.pt``, added where it lacks that."""
+    path, extension = Path(path), f".{kind}.pt"
+    return path if path.name.endswith(extension) else path.with_name(path.name + extension)
 
 
 def write_atomically(path: Path, write: Any) -> None:
@@ -48,16 +49,17 @@ def write_atomically(path: Path, write: Any) -> None:
         raise
 
 
-def save_state(path: Path, config: dict[str, Any], num_timesteps: int, state: dict[str, Any]) -> None:
+def save_state(path: Path, config: dict[str, Any], num_timesteps: int, state: dict[str, Any], kind: str = "intrinsic") -> None:
     """Write the state of a callback.
 
-    :param path: ``*.intrinsic.pt``
+    :param path: see :func:`state_path`
     :param config: what is needed to build it again, as JSON
     :param num_timesteps: of the model at this moment
     :param state: tensors and plain containers
+    :param kind: of callback
     """
     payload = {
-        "format": FORMAT,
+        "format": f"sb3_infomax.{kind}",
         "version": VERSION,
         "config": json.dumps(config),
         "num_timesteps": int(num_timesteps),
@@ -66,8 +68,11 @@ def save_state(path: Path, config: dict[str, Any], num_timesteps: int, state: di
     write_atomically(path, lambda file: th.save(payload, file))
 
 
-def load_state(path: Path) -> tuple[dict[str, Any], int, dict[str, Any]]:
+def load_state(path: Path, kind: str = "intrinsic") -> tuple[dict[str, Any], int, dict[str, Any]]:
     """Read what :func:`save_state` wrote, with ``weights_only=True``.
+
+    :param path: of the file
+    :param kind: of callback
 
     :return: config, num_timesteps and state
     :raises SavedFileError: where the file is missing, damaged, not ours or of a later version
@@ -79,8 +84,8 @@ def load_state(path: Path) -> tuple[dict[str, Any], int, dict[str, Any]]:
         payload = th.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
         raise SavedFileError(damaged) from error
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise SavedFileError(f"{path} is not a file of sb3_infomax's IntrinsicReward.")
+    if not isinstance(payload, dict) or payload.get("format") != f"sb3_infomax.{kind}":
+        raise SavedFileError(f"{path} is not a file of sb3_infomax's {CALLBACKS[kind]}.")
     try:
         version, config, num_timesteps, state = (payload[key] for key in ("version", "config", "num_timesteps", "state"))
         known, config = version <= VERSION, dict(json.loads(config))

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from sb3_infomax.common.coefficients import Schedule
 from sb3_infomax.common.plan import ModuleLike, RewardPlan, plan_arguments
-from sb3_infomax.common.saving import SavedFileError, intrinsic_path, load_state, save_state
+from sb3_infomax.common.saving import SavedFileError, load_state, save_state, state_path
 from sb3_infomax.networks.preprocessing import describe_space
 from sb3_infomax.types import Frames, Transitions
 
@@ -140,7 +140,7 @@ class IntrinsicVecEnv(VecEnvWrapper):
 
         :param path: ``.intrinsic.pt`` is added where it lacks that
         """
-        target = intrinsic_path(path)
+        target = state_path(path)
         config = self.plan.config(self.modules) | {"update_every": self.update_every}
         save_state(target, config, 0, {"mixture": self.mixture.state_dict()})
         return target
@@ -154,7 +154,7 @@ class IntrinsicVecEnv(VecEnvWrapper):
         :param module: needed where it was an instance or is not registered
         :param kwargs: of the constructor, where they shall differ
         """
-        config, _, state = load_state(intrinsic_path(path))
+        config, _, state = load_state(state_path(path))
         for kind, space in {"observation": venv.observation_space, "action": venv.action_space}.items():
             if config[f"{kind}_space"] != describe_space(space):
                 raise SavedFileError(f"{path} was saved for {kind}s {config[f'{kind}_space']}.")

@@ -1,0 +1,104 @@
+"""What callbacks with a state of their own share: where they may be used, and files in step with the model's."""
+
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_infomax.common.saving import SavedFileError, save_state, state_path, write_atomically
+from sb3_infomax.networks.preprocessing import describe_space
+
+
+class SavedCallback(BaseCallback):
+    """A callback that is saved beside the model, as ``<save_path>_<n>_steps.<kind>.pt`` beside ``.zip``.
+
+    :param save_path: as a path without extension; None saves nothing
+    :param save_freq: steps between saves; 0 saves at the end of training only
+    :param verbose: 1 tells what is attached
+    """
+
+    #: in the name of files
+    kind: ClassVar[str]
+
+    def __init__(self, save_path: str | Path | None, save_freq: int, verbose: int) -> None:
+        super().__init__(verbose)
+        self.save_path = None if save_path is None else Path(save_path)
+        if save_freq > 0 and save_path is None:
+            raise ValueError("save_freq needs a save_path: say where to save.")
+        self.save_freq = save_freq
+        self._last_save = 0
+        # what load() has read, until there is a model
+        self._pending: dict[str, Any] | None = None
+        self._pending_steps = 0
+
+    def _config(self) -> dict[str, Any]:
+        """What is needed to build the callback again, as JSON; both spaces among it."""
+        raise NotImplementedError
+
+    def _state(self) -> dict[str, Any]:
+        """Tensors and plain containers."""
+        raise NotImplementedError
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        """The counterpart of :meth:`_state`."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """All of the callback's state into one file, written whole or not at all.
+
+        :param path: the extension is added where it lacks that
+        :return: the file
+        """
+        if not self._is_built():
+            raise ValueError("There is nothing to save before training has started.")
+        target = state_path(path, self.kind)
+        save_state(target, self._config(), self.model.num_timesteps, self._state(), self.kind)
+        return target
+
+    def _is_built(self) -> bool:
+        raise NotImplementedError
+
+    def _save_in_step(self) -> None:
+        assert self.save_path is not None
+        base = self.save_path.parent / f"{self.save_path.name}_{self.model.num_timesteps}_steps"
+        write_atomically(base.with_name(base.name + ".zip"), self.model.save)
+        self.save(base)
+        self._last_save = self.model.num_timesteps
+
+    def _save_if_due(self) -> None:
+        """Between two rollouts, when model and callback have both been trained on the last one."""
+        if self.save_path is not None and 0 < self.save_freq <= self.model.num_timesteps - self._last_save:
+            self._save_in_step()
+
+    def _save_at_end(self) -> None:
+        if self.save_path is not None and self.model.num_timesteps > self._last_save:
+            self._save_in_step()
+
+    def _check_parent(self) -> None:
+        if self.parent is not None:
+            raise ValueError(
+                f"{type(self).__name__} cannot work inside {type(self.parent).__name__}, which passes on no rollouts: give it "
+                "to learn() directly or in a list."
+            )
+
+    def _restore_pending(self) -> None:
+        """Take over what :meth:`load` has read, now that there is a model."""
+        if self._pending is None:
+            return
+        name, config = type(self).__name__, self._pending["config"]
+        for kind in ("observation_space", "action_space"):
+            found = describe_space(getattr(self.model, kind))
+            if config[kind] != found:
+                raise SavedFileError(f"The saved module's {kind} was {config[kind]}, but the model's is {found}.")
+        try:
+            self._load_state(self._pending["state"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise SavedFileError("The saved module was built with other settings; pass those it was saved with.") from error
+        if self.model.num_timesteps not in (0, self._pending_steps):
+            warnings.warn(
+                f"{name} was saved at step {self._pending_steps}, but the model is at step "
+                f"{self.model.num_timesteps}: load files of the same step.",
+                stacklevel=2,
+            )
+        self._pending = None
