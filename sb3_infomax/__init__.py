@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sb3_infomax.rewards.base import RewardModule
     from sb3_infomax.rewards.checks import check_reward_module
     from sb3_infomax.rewards.emi import EMI
+    from sb3_infomax.rewards.empowerment_variational import VariationalEmpowerment
     from sb3_infomax.rewards.icm import ICM
     from sb3_infomax.rewards.rnd import RND
     from sb3_infomax.rewards.scaling import RewardScaler
@@ -37,6 +38,7 @@ __all__ = [
     "RewardScaler",
     "Transitions",
     "TwoHeadActorCriticPolicy",
+    "VariationalEmpowerment",
     "__version__",
     "check_reward_module",
     "register_reward",
@@ -55,6 +57,7 @@ _DEFINED_IN = {
     "RewardScaler": "rewards.scaling",
     "Transitions": "types",
     "TwoHeadActorCriticPolicy": "common.policies",
+    "VariationalEmpowerment": "rewards.empowerment_variational",
     "check_reward_module": "rewards.checks",
     "register_reward": "registry",
 }

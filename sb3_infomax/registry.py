@@ -9,6 +9,7 @@ from typing import Any
 
 REWARDS: dict[str, str | type] = {
     "emi": "sb3_infomax.rewards.emi:EMI",
+    "empowerment": "sb3_infomax.rewards.empowerment_variational:VariationalEmpowerment",
     "icm": "sb3_infomax.rewards.icm:ICM",
     "rnd": "sb3_infomax.rewards.rnd:RND",
 }

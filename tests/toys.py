@@ -228,6 +228,9 @@ def make(learner: str, env: Any = None, **settings: Any) -> Any:
 
 STEPS = 96
 
+#: arguments with which the rewards that warm up pay from the first update on
+NO_WARM_UP: dict[str, dict[str, Any]] = {"empowerment": {"warmup_steps": 0}, "empowerment_mine": {"warmup_steps": 0}}
+
 
 def fingerprint(model: BaseAlgorithm) -> list[Tensor]:
     """All that a run has produced: weights, and where the random generators stand."""

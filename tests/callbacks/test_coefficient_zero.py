@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch as th
-from toys import LEARNERS, STEPS, Rude, fingerprint, make, same_run
+from toys import LEARNERS, NO_WARM_UP, STEPS, Rude, fingerprint, make, same_run
 
 from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
 from sb3_infomax.registry import REWARDS
@@ -28,7 +28,7 @@ def test_coefficient_1_is_not(learner):
 @pytest.mark.parametrize("reward", sorted(REWARDS))
 @pytest.mark.parametrize("learner", ["PPO", "SAC"])
 def test_every_registered_reward_is_bit_identical_at_0(learner, reward):
-    callback = IntrinsicReward(reward, coef=0.0)
+    callback = IntrinsicReward(reward, coef=0.0, module_kwargs=NO_WARM_UP.get(reward))
     before = fingerprint(make(learner))
     assert same_run(plain_run(learner), make(learner).learn(STEPS, callback=callback))
     assert not same_run(plain_run(learner), before) and float(callback.module.ready) == 1.0

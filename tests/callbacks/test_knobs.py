@@ -212,7 +212,7 @@ def test_a_module_that_warms_up_pays_zero_and_its_zeros_are_not_averaged():
 
 BAD_ARGUMENTS = [
     ({"module": "rnt"}, "Unknown reward 'rnt': did you mean rnd"),
-    ({"module": "nonsense"}, "Unknown reward 'nonsense': known are emi, icm, rnd"),
+    ({"module": "nonsense"}, "Unknown reward 'nonsense': known are emi, empowerment, "),
     ({"module": "no.such:Module"}, "there is no module 'no.such'"),
     ({"module": "sb3_infomax.rewards.rnd:RNT"}, "has no 'RNT'"),
     ({"module": PPO}, "is not a reward module"),

@@ -1,0 +1,146 @@
+"""Learned dynamics p(s' | s, a) to sample from, with noise as large as their error on data that they have not seen."""
+
+from collections.abc import Callable, Sequence
+
+import torch as th
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sb3_infomax.networks.encoders import make_mlp
+
+#: (features, encoded actions, uniform numbers, standard normal numbers) -> features of s', with shapes (batch, dim),
+#: (batch, action_dim), (batch,), (batch, dim) -> (batch, dim); all of the randomness comes in by the numbers
+Dynamics = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+_MIN_SIGMA = 1e-3  # below it the mixture's loss has nothing left to gain but its gradient grows
+
+
+class ForwardModel(nn.Module):
+    """What the models share: the error on held-out transitions, a running mean of the batches'.
+
+    :param error_rate: weight of the newest batch in that mean
+    """
+
+    squared_error: Tensor
+    n_measured: Tensor
+
+    def __init__(self, dim: int, error_rate: float = 0.2) -> None:
+        super().__init__()
+        self.error_rate = error_rate
+        self.register_buffer("squared_error", th.ones(dim))  # (dim,)
+        self.register_buffer("n_measured", th.zeros((), dtype=th.int64))
+
+    @property
+    def error(self) -> Tensor:
+        """Root mean squared error over all features, a scalar."""
+        return self.squared_error.mean().sqrt()
+
+    @th.no_grad()
+    def measure(self, features: Tensor, actions: Tensor, next_features: Tensor) -> None:
+        """Update the error from transitions that the model has not been trained on yet.
+
+        :param features: of s, shape (batch, dim)
+        :param actions: encoded, shape (batch, action_dim)
+        :param next_features: of s', shape (batch, dim)
+        """
+        error = self.squared_errors(features, actions, next_features).mean(dim=0)
+        self.n_measured += 1
+        # the plain mean at first, so that the one it starts from has no weight
+        self.squared_error += (error - self.squared_error) * max(1.0 / int(self.n_measured), self.error_rate)
+
+    def squared_errors(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
+        """:return: of every feature, shape (batch, dim)"""
+        raise NotImplementedError
+
+    def loss(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
+        """:return: negative log likelihood up to constants, a scalar"""
+        raise NotImplementedError
+
+
+class MixtureDynamics(ForwardModel):
+    r"""A mixture of Gaussians around displacements:
+
+    .. math:: p(s' \mid s, a) = \sum_k \pi_k(s, a)\, \mathcal N(s';\ s + \mu_k(s, a),\ \sigma^2)
+
+    where sigma is not learned but measured: the root mean squared residual on data before it is trained on. With one component
+    the loss is the mean squared error. With several, the components are soft while the model errs (large sigma) and become the
+    distinct outcomes of (s, a) as it learns. Samples have ``noise_scale`` times the residual's deviation, feature by feature.
+
+    :param dim: of the features
+    :param action_dim: of encoded actions
+    :param net_arch: hidden layers
+    :param n_outcomes: components K
+    :param noise_scale: of the samples' noise
+    """
+
+    def __init__(
+        self, dim: int, action_dim: int, net_arch: Sequence[int], n_outcomes: int = 1, noise_scale: float = 1.0
+    ) -> None:
+        super().__init__(dim)
+        self.dim, self.n_outcomes, self.noise_scale = dim, n_outcomes, noise_scale
+        self.network = make_mlp(dim + action_dim, net_arch, n_outcomes * (dim + 1) if n_outcomes > 1 else dim)
+
+    def forward(self, features: Tensor, actions: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+        """Samples of s', differentiable in features and actions but for the choice of the component; see ``Dynamics``."""
+        logits, means = self._outcomes(features, actions)
+        if self.n_outcomes == 1:
+            chosen = means[:, 0]
+        else:
+            # the first component whose cumulative probability exceeds the uniform number
+            index = (logits.softmax(dim=1).cumsum(dim=1)[:, :-1] <= uniform[:, None]).sum(dim=1)
+            chosen = means[th.arange(len(means), device=means.device), index]
+        return chosen + self.noise_scale * self.squared_error.sqrt() * normal
+
+    def loss(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
+        logits, means = self._outcomes(features, actions)
+        errors = (next_features[:, None] - means).square()
+        if self.n_outcomes == 1:
+            return errors.mean()
+        return -self._log_joint(logits, errors).logsumexp(dim=1).mean()
+
+    def squared_errors(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
+        logits, means = self._outcomes(features, actions)
+        errors = (next_features[:, None] - means).square()
+        responsibilities = self._log_joint(logits, errors).softmax(dim=1)
+        return (responsibilities[:, :, None] * errors).sum(dim=1)
+
+    def _outcomes(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (batch, K) and means (batch, K, dim)."""
+        output = self.network(th.cat([features, actions], dim=1))
+        if self.n_outcomes == 1:
+            return output.new_zeros(len(output), 1), (features + output)[:, None]
+        logits, displacements = output.split([self.n_outcomes, self.n_outcomes * self.dim], dim=1)
+        return logits, features[:, None] + displacements.view(-1, self.n_outcomes, self.dim)
+
+    def _log_joint(self, logits: Tensor, errors: Tensor) -> Tensor:
+        """log pi_k N(s'; ...) up to a constant, (batch, K)."""
+        variance = self.squared_error.mean().clamp(min=_MIN_SIGMA**2)
+        return logits.log_softmax(dim=1) - 0.5 * errors.sum(dim=2) / variance
+
+
+class CategoricalDynamics(ForwardModel):
+    """A table's worth of dynamics for one-hot states: p(s' | s, a) as a softmax. Samples are one-hot, exact whatever the
+    world's noise; ``squared_errors`` are Brier's, the squared distance of probabilities and outcome.
+
+    :param dim: number of states
+    :param action_dim: of encoded actions
+    :param net_arch: hidden layers
+    """
+
+    def __init__(self, dim: int, action_dim: int, net_arch: Sequence[int]) -> None:
+        super().__init__(dim)
+        self.network = make_mlp(dim + action_dim, net_arch, dim)
+
+    def forward(self, features: Tensor, actions: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+        cumulative = self._logits(features, actions).softmax(dim=1).cumsum(dim=1)
+        states = (cumulative[:, :-1] <= uniform[:, None]).sum(dim=1)
+        return F.one_hot(states, features.shape[1]).to(features)
+
+    def loss(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
+        return F.cross_entropy(self._logits(features, actions), next_features)
+
+    def squared_errors(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
+        return (self._logits(features, actions).softmax(dim=1) - next_features).square()
+
+    def _logits(self, features: Tensor, actions: Tensor) -> Tensor:
+        return self.network(th.cat([features, actions], dim=1))
