@@ -29,6 +29,18 @@ def unscale_actions(actions: Tensor, space: spaces.Space) -> Tensor:
     return low + 0.5 * (actions.reshape(-1, *space.shape) + 1.0) * (high - low)
 
 
+def untold_ends(dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
+    """Which environments ended an episode without telling its last observation, shape (n_envs,), bool.
+
+    :param dones: of one vector step
+    :param infos: of the same
+    """
+    untold = np.zeros_like(dones)
+    for env_index in np.flatnonzero(dones):
+        untold[env_index] = infos[env_index].get("terminal_observation") is None
+    return untold
+
+
 class ReplayReader:
     """Gathers stored transitions by place, where SB3 only samples them at random.
 

@@ -27,7 +27,17 @@ class RolloutFrames:
     :param buffer: an SB3 rollout buffer of any kind that has just been reset
     """
 
+    @classmethod
+    def of(cls, buffer: RolloutBuffer) -> "RolloutFrames":
+        """Those of the rollout that begins: the same ones for all callbacks that ask before its first step."""
+        frames = vars(buffer).get("_rollout_frames")
+        if frames is None or frames.view is not buffer.observations:
+            frames = cls(buffer)
+            buffer._rollout_frames = frames  # type: ignore[attr-defined]
+        return frames
+
     def __init__(self, buffer: RolloutBuffer) -> None:
+        self.buffer = buffer
         self.n_envs, self.n_rows = buffer.n_envs, buffer.buffer_size * buffer.n_envs
         self.shape = (buffer.buffer_size, buffer.n_envs)
         # Space for one terminal observation per step; pages that are never written cost no memory
@@ -36,7 +46,8 @@ class RolloutFrames:
         arrays = observations if isinstance(observations, dict) else {"": observations}
         self.arrays = {key: np.zeros((capacity, *array.shape[2:]), dtype=array.dtype) for key, array in arrays.items()}
         views = {key: array[: self.n_rows].reshape(arrays[key].shape) for key, array in self.arrays.items()}
-        buffer.observations = views if isinstance(observations, dict) else views[""]  # type: ignore[assignment]
+        self.view: Any = views if isinstance(observations, dict) else views[""]
+        buffer.observations = self.view
         self.next_index = np.arange(self.n_rows) + self.n_envs
         self.valid = np.ones(self.n_rows, dtype=bool)
         self.dones = np.zeros(self.n_rows, dtype=bool)
@@ -45,7 +56,9 @@ class RolloutFrames:
         self.n_used = self.n_rows + self.n_envs
 
     def step(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> None:
-        """Keep the terminal observations of one vector step."""
+        """Keep the terminal observations of one vector step, before the buffer stores it; again is harmless."""
+        if self.n_steps > self.buffer.pos:
+            return
         for env_index in np.flatnonzero(dones):
             row = self.n_steps * self.n_envs + env_index
             info = infos[env_index]
@@ -67,6 +80,7 @@ class RolloutFrames:
         :param last_observations: s_T of each environment
         :param actions: what the environments received, shape (n_steps * n_envs, ...)
         """
+        vars(self.buffer).pop("_rollout_frames", None)
         self._write(slice(self.n_rows, self.n_rows + self.n_envs), last_observations)
         frames = {key: th.from_numpy(array[: self.n_used]) for key, array in self.arrays.items()}
         return Transitions(

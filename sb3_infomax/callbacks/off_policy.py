@@ -4,10 +4,9 @@ import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled
+from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled, untold_ends
 from sb3_infomax.buffers.rollout import NO_TERMINAL_OBSERVATION
 from sb3_infomax.common.coefficients import Coefficients
 from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
@@ -49,9 +48,7 @@ class OffPolicyBonus:
 
     def step(self, variables: dict[str, Any]) -> None:
         """One vector step, before it is stored; ``variables`` are the locals of ``collect_rollouts``."""
-        unknown = np.zeros_like(variables["dones"])
-        for env_index in np.flatnonzero(variables["dones"]):
-            unknown[env_index] = variables["infos"][env_index].get("terminal_observation") is None
+        unknown = untold_ends(variables["dones"], variables["infos"])
         self.reader.mark_next_row(unknown)
         self.n_unobserved += 1
         if unknown.any() and not self.warned:

@@ -46,14 +46,14 @@ class OnPolicyBonus:
     def rollout_start(self) -> None:
         """The rollout buffer has just been reset."""
         self.detach()
-        self.frames = RolloutFrames(self.model.rollout_buffer)
+        self.frames = RolloutFrames.of(self.model.rollout_buffer)
         self.rewards = np.zeros(self.frames.shape)
 
     def step(self, variables: dict[str, Any]) -> None:
         """One vector step; ``variables`` are the locals of ``collect_rollouts``."""
         assert self.frames is not None
         # now, since the bootstrap of time limits is added to this very array after the callback
-        self.rewards[self.frames.n_steps] = variables["rewards"]
+        self.rewards[self.model.rollout_buffer.pos] = variables["rewards"]
         self.frames.step(variables["dones"], variables["infos"])
 
     def rollout_end(self) -> dict[str, float]:

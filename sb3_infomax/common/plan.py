@@ -12,16 +12,18 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
+from sb3_infomax.auxiliary.base import AuxiliaryModule
 from sb3_infomax.common.coefficients import Coefficients, as_schedule
 from sb3_infomax.common.saving import SavedFileError
 from sb3_infomax.networks.preprocessing import describe_space
 from sb3_infomax.randomness import PrivateRNG
-from sb3_infomax.registry import REWARDS, resolve, unknown_name
+from sb3_infomax.registry import AUXILIARY, REWARDS, resolve, unknown_name
 from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.mixture import RewardMixture
 from sb3_infomax.rewards.scaling import RECENT_RATE, RewardScaler
 
 ModuleLike = str | type[RewardModule] | RewardModule
+LossLike = str | type[AuxiliaryModule] | AuxiliaryModule
 
 #: what ``defaults`` and ``presets`` of a module may set besides the module's own arguments
 CALLBACK_KNOBS = ("coef", "ext_coef", "normalize", "center", "gamma", "episodic")
@@ -29,12 +31,39 @@ CALLBACK_KNOBS = ("coef", "ext_coef", "normalize", "center", "gamma", "episodic"
 SAVED_KNOBS = (*CALLBACK_KNOBS, "on_nonfinite", "preset", "weights")
 
 
+class Kind(NamedTuple):
+    """What a callback may be given."""
+
+    noun: str
+    argument: str  # of the callback
+    callback: str
+    table: dict[str, str | type]
+    register: str  # the function that adds to the table
+    base: type
+    knobs: tuple[str, ...]  # what defaults and presets may set of the callback
+    saved_knobs: tuple[str, ...]
+
+
+REWARD = Kind("reward", "module", "IntrinsicReward", REWARDS, "register_reward", RewardModule, CALLBACK_KNOBS, SAVED_KNOBS)
+LOSS_KNOBS = ("coef", "every", "learning_rate", "max_grad_norm")
+LOSS = Kind(
+    "auxiliary loss",
+    "loss",
+    "AuxiliaryLoss",
+    AUXILIARY,
+    "register_auxiliary",
+    AuxiliaryModule,
+    LOSS_KNOBS,
+    (*LOSS_KNOBS, "preset"),
+)
+
+
 class ModuleSpec(NamedTuple):
-    """One reward module as the user wrote it."""
+    """One module as the user wrote it."""
 
     name: str  # for the logger
-    cls: type[RewardModule]
-    instance: RewardModule | None  # where the user made it
+    cls: Any
+    instance: Any  # where the user made it
     registered: str | None  # name in the registry, for the saved file
     kwargs: dict[str, Any]
     knobs: dict[str, Any]  # defaults and preset of the callback's knobs
@@ -152,35 +181,45 @@ class RewardPlan:
 
     def config(self, modules: Sequence[RewardModule]) -> dict[str, Any]:
         """What a saved file needs to make this plan again, as JSON; see :func:`plan_arguments`."""
-        knobs = {name: value for name, value in self.explicit.items() if _is_json(value)}
-        knobs |= {"on_nonfinite": self.on_nonfinite, "preset": self.preset, "weights": self.weights}
-        return {
-            "modules": [
-                {
-                    "name": spec.name,
-                    "registered": spec.registered if spec.instance is None and _is_json(spec.kwargs) else None,
-                    "kwargs": spec.kwargs if _is_json(spec.kwargs) else {},
-                }
-                for spec in self.specs
-            ],
-            "knobs": {name: value for name, value in knobs.items() if value is not None},
-            "schedules": [name for name in self.explicit if name not in knobs],
-            "observation_space": describe_space(modules[0].observation_space),
-            "action_space": describe_space(modules[0].action_space),
-        }
+        knobs = self.explicit | {"on_nonfinite": self.on_nonfinite, "preset": self.preset, "weights": self.weights}
+        return plan_config(self.specs, knobs, modules[0])
 
 
-def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any]) -> dict[str, Any]:
+def plan_config(specs: Sequence[ModuleSpec], knobs: dict[str, Any], module: Any) -> dict[str, Any]:
+    """What a saved file needs to make modules and callback again, as JSON; see :func:`plan_arguments`.
+
+    :param specs: of the modules
+    :param knobs: of the callback, None where not set; what JSON cannot hold is a schedule
+    :param module: one of the modules, for its spaces
+    """
+    return {
+        "modules": [
+            {
+                "name": spec.name,
+                "registered": spec.registered if spec.instance is None and _is_json(spec.kwargs) else None,
+                "kwargs": spec.kwargs if _is_json(spec.kwargs) else {},
+            }
+            for spec in specs
+        ],
+        "knobs": {name: value for name, value in knobs.items() if value is not None and _is_json(value)},
+        "schedules": [name for name, value in knobs.items() if not _is_json(value)],
+        "observation_space": describe_space(module.observation_space),
+        "action_space": describe_space(module.action_space),
+    }
+
+
+def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any], kind: Kind = REWARD) -> dict[str, Any]:
     """The arguments that make a saved plan again. Classes come from the registry alone: a file cannot name code.
 
     :param config: of the file
     :param path: of the file, for the error
     :param given: arguments of the caller, which go before
+    :param kind: of callback
     :raises SavedFileError: where the file cannot hold something that the caller did not give either
     """
     try:
         # nothing else that the constructor takes: a file is not to say where to write
-        arguments: dict[str, Any] = {name: config["knobs"][name] for name in SAVED_KNOBS if name in config["knobs"]}
+        arguments: dict[str, Any] = {name: config["knobs"][name] for name in kind.saved_knobs if name in config["knobs"]}
         entries = [{key: entry[key] for key in ("name", "registered", "kwargs")} for entry in config["modules"]]
         schedules = list(config["schedules"])
     except (KeyError, TypeError) as error:
@@ -191,28 +230,29 @@ def plan_arguments(config: dict[str, Any], path: Path, given: dict[str, Any]) ->
             raise SavedFileError(
                 f"{path} was saved with a schedule for {name}, which a file cannot hold: pass {name}=... again."
             )
-    if "module" not in given:
+    if kind.argument not in given:
         for entry in entries:
             if entry["registered"] is None:
                 raise SavedFileError(
-                    f"{path} holds {entry['name']!r}, which was an instance or is not registered: pass module=... with it."
+                    f"{path} holds {entry['name']!r}, which was an instance or is not registered: pass {kind.argument}=... "
+                    "with it."
                 )
-            if entry["registered"] not in REWARDS:
+            if entry["registered"] not in kind.table:
                 # nor which module to import
                 raise SavedFileError(
-                    f"{path} holds the reward {entry['registered']!r}, which is not registered: register_reward() it first, "
-                    "or pass module=... with it."
+                    f"{path} holds the {kind.noun} {entry['registered']!r}, which is not registered: {kind.register}() it "
+                    f"first, or pass {kind.argument}=... with it."
                 )
         names = [entry["registered"] for entry in entries]
-        arguments["module"] = names if several else names[0]
+        arguments[kind.argument] = names if several else names[0]
     # what was an instance has no arguments in the file, and an instance takes none
     if any(entry["kwargs"] for entry in entries):
         by_name = {entry["name"]: entry["kwargs"] for entry in entries}
-        arguments["module_kwargs"] = by_name if several else entries[0]["kwargs"]
+        arguments[f"{kind.argument}_kwargs"] = by_name if several else entries[0]["kwargs"]
     return arguments | given
 
 
-def check_same_spaces(name: str, module: RewardModule, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+def check_same_spaces(name: str, module: Any, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """:raises ValueError: where a module was made for other spaces"""
     for kind, theirs in (("observation", observation_space), ("action", action_space)):
         mine = describe_space(getattr(module, f"{kind}_space"))
@@ -247,33 +287,32 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-def module_specs(
-    module: ModuleLike | Sequence[ModuleLike], preset: str | None, module_kwargs: dict[str, Any]
-) -> list[ModuleSpec]:
-    """What to build, from the arguments of ``IntrinsicReward``.
+def module_specs(module: Any, preset: str | None, module_kwargs: dict[str, Any], kind: Kind = REWARD) -> list[ModuleSpec]:
+    """What to build, from the arguments of a callback.
 
     :param module: one module or a list
     :param preset: a named setting that each of the modules has
     :param module_kwargs: constructor arguments; for a list, a dict of them by name
+    :param kind: of callback
     :raises ValueError: one sentence for anything that is no module, preset or argument
     """
     several = isinstance(module, list | tuple)
-    entries: list[ModuleLike] = list(module) if several else [module]  # type: ignore[arg-type,list-item]
+    entries: list[Any] = list(module) if several else [module]
     if not entries:
-        raise ValueError("IntrinsicReward needs at least one module.")
+        raise ValueError(f"{kind.callback} needs at least one module.")
     specs: list[ModuleSpec] = []
     for entry in entries:
-        cls = _module_class(entry)
+        cls = _module_class(entry, kind)
         registered = next(
-            (name for name, known in REWARDS.items() if known in (cls, f"{cls.__module__}:{cls.__name__}")), None
+            (name for name, known in kind.table.items() if known in (cls, f"{cls.__module__}:{cls.__name__}")), None
         )
         name = registered or cls.__name__.lower()
         if name in [spec.name for spec in specs]:
             name = f"{name}{len(specs) + 1}"
         own = module_kwargs.get(name, {}) if several else module_kwargs
-        kwargs, knobs = _settings(cls, preset, own)
+        kwargs, knobs = _settings(cls, preset, own, kind)
         kwargs = {key: _plain(value) for key, value in kwargs.items()}
-        instance = entry if isinstance(entry, RewardModule) else None
+        instance = entry if isinstance(entry, kind.base) else None
         if instance is not None and (own or preset):
             raise ValueError(f"{name} is an instance already: give its settings to its constructor.")
         specs.append(ModuleSpec(name, cls, instance, registered, {} if instance is not None else kwargs, knobs))
@@ -282,38 +321,41 @@ def module_specs(
     return specs
 
 
-def _module_class(entry: ModuleLike) -> type[RewardModule]:
-    if isinstance(entry, RewardModule):
+def _module_class(entry: Any, kind: Kind) -> Any:
+    if isinstance(entry, kind.base):
         return type(entry)
-    cls = resolve(entry, REWARDS) if isinstance(entry, str) else entry
-    if not (isinstance(cls, type) and issubclass(cls, RewardModule)):
-        raise ValueError(f"{entry!r} is not a reward module: give a registered name, a RewardModule class or an instance.")
+    cls = resolve(entry, kind.table, kind.noun) if isinstance(entry, str) else entry
+    if not (isinstance(cls, type) and issubclass(cls, kind.base)):
+        raise ValueError(
+            f"{entry!r} is not a {kind.noun} module: give a registered name, a class derived from {kind.base.__name__} or an "
+            "instance."
+        )
     return cls
 
 
-def _settings(cls: type[RewardModule], preset: str | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings(cls: Any, preset: str | None, kwargs: dict[str, Any], kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
     """The module's arguments and the callback's knobs, from defaults, preset and what the user wrote."""
     if preset is not None and preset not in cls.presets:
         raise unknown_name(f"preset of {cls.__name__}", preset, list(cls.presets))
     settings = cls.defaults | (cls.presets[preset] if preset is not None else {})
-    knobs = {name: value for name, value in settings.items() if name in CALLBACK_KNOBS}
-    arguments = {name: value for name, value in settings.items() if name not in CALLBACK_KNOBS} | kwargs
-    known = _constructor_arguments(cls)
+    knobs = {name: value for name, value in settings.items() if name in kind.knobs}
+    arguments = {name: value for name, value in settings.items() if name not in kind.knobs} | kwargs
+    known = _constructor_arguments(cls, kind.base)
     for name in kwargs:
-        if name in CALLBACK_KNOBS:
-            raise ValueError(f"{name} is an argument of IntrinsicReward, not of {cls.__name__}.")
+        if name in kind.knobs:
+            raise ValueError(f"{name} is an argument of {kind.callback}, not of {cls.__name__}.")
         if known is not None and name not in known:
             raise unknown_name(f"argument of {cls.__name__}", name, known)
     return arguments, knobs
 
 
-def _constructor_arguments(cls: type[RewardModule]) -> list[str] | None:
-    """Names of all keyword arguments, those passed on to ``RewardModule`` included."""
+def _constructor_arguments(cls: type, root: type) -> list[str] | None:
+    """Names of all keyword arguments, those passed on to the base class included."""
     names: list[str] = []
     for base in cls.__mro__:
         if "__init__" in vars(base):
             parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
             names += [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-            if base is RewardModule or not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            if base is root or not any(p.kind == p.VAR_KEYWORD for p in parameters):
                 break
-    return [name for name in names if name not in ("observation_space", "action_space")]
+    return [name for name in names if name not in ("observation_space", "action_space", "encoder")]
