@@ -154,7 +154,15 @@ def policy_encoder(model: BaseAlgorithm) -> FeatureEncoder:
     :param model: any algorithm of SB3 or contrib with a torch optimizer
     :raises ValueError: where there is no layer between observation and output
     """
-    network, _ = trained_network(model)
+    return network_encoder(trained_network(model)[0])
+
+
+def network_encoder(network: Any) -> ExtractorEncoder | TrunkEncoder:
+    """The same of one network.
+
+    :param network: a policy, value network or critic
+    :raises ValueError: where there is no layer between observation and output
+    """
     # with an extractor each, the actor's
     extractor = network.features_extractor
     if has_parameters(extractor):
@@ -162,8 +170,8 @@ def policy_encoder(model: BaseAlgorithm) -> FeatureEncoder:
     branches = _branches(network)
     if not branches:
         raise ValueError(
-            f"The policy of {type(model).__name__} has no hidden layer, so there is nothing for an auxiliary loss to train: "
-            "give it a net_arch or a features extractor."
+            f"This {type(network).__name__} has no hidden layer, so there is nothing for an auxiliary loss to train: give the "
+            "policy a net_arch or a features extractor."
         )
     return TrunkEncoder(network, extractor, branches)
 
