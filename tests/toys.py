@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
 from sb3_infomax.common.policies import TwoHeadActorCriticPolicy
+from sb3_infomax.mirl.mirl import MIRL
 from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.types import Transitions
 
@@ -209,6 +210,7 @@ LEARNERS: dict[str, tuple[type[BaseAlgorithm], Any, Callable[[], DummyVecEnv], d
     "DQN-n-step": (DQN, "MlpPolicy", lambda: jump_envs(2), {**OFF_POLICY, "n_steps": 3}),
     "DQN-HER": (DQN, "MultiInputPolicy", lambda: goal_env(False), HER),
     "QRDQN": (QRDQN, "MlpPolicy", lambda: jump_envs(2), OFF_POLICY),
+    "MIRL-double": (MIRL, "MlpPolicy", lambda: jump_envs(2), {**OFF_POLICY, "double_q": True}),
     "SAC": (SAC, "MlpPolicy", lambda: jump_envs(2, action_space=box()), OFF_POLICY),
     "SAC-n-step": (SAC, "MlpPolicy", lambda: jump_envs(2, action_space=box()), {**OFF_POLICY, "n_steps": 3}),
     "SAC-HER": (SAC, "MultiInputPolicy", lambda: goal_env(True), HER),
