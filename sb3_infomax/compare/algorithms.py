@@ -30,7 +30,7 @@ SB3_ALGORITHMS: dict[str, str | type] = {
 }
 ALIASES = {"ppo_lstm": "recurrentppo", "ppo_mask": "maskableppo"}
 
-# What is usual on Atari frames, where it is not Stable-Baselines3's default (the RL Zoo's settings; the replay
+# What is usual on the frames of video games, where it is not Stable-Baselines3's default (the RL Zoo's for Atari; the replay
 # buffer is a tenth of theirs, 5.6 GB instead of 56).
 ATARI_DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 2.5e-4, "clip_range": 0.1, "ent_coef": 0.01},
@@ -99,18 +99,18 @@ def parameters_of(cls: type) -> list[str]:
     return names
 
 
-def algorithm_settings(spec: RunSpec, part: Part, atari: bool) -> dict[str, Any]:
+def algorithm_settings(spec: RunSpec, part: Part, video_game: bool) -> dict[str, Any]:
     """Constructor arguments of the algorithm: usual ones for Atari, the run's, the method's own, in rising order.
 
     :param spec: the run
     :param part: the algorithm's part of the method
-    :param atari: whether the observations are Atari frames
+    :param video_game: whether the observations are the frames of one
     """
     settings = {**spec.algo_kwargs, **part.settings}
     reserved = {"policy", "env", "seed", "verbose", "_init_setup_model"}
     names = [name for name in parameters_of(resolve_algorithm(part.name)) if name not in reserved]
     check_names(settings, names, part.name)
-    usual = ATARI_DEFAULTS.get(ALIASES.get(part.name, part.name), {}) if atari else {}
+    usual = ATARI_DEFAULTS.get(ALIASES.get(part.name, part.name), {}) if video_game else {}
     return {**usual, **settings}
 
 
@@ -204,17 +204,17 @@ def wants_two_heads(method: Method) -> bool:
     return False
 
 
-def make_model(spec: RunSpec, env: "VecEnv", atari: bool) -> "BaseAlgorithm":
+def make_model(spec: RunSpec, env: "VecEnv", video_game: bool) -> "BaseAlgorithm":
     """The learner of a run.
 
     :param spec: the run
     :param env: its training environments
-    :param atari: whether they are Atari frames
+    :param video_game: whether they show the frames of one
     """
     method = parse_method(spec.method)
     part = method.algorithm
     algorithm = resolve_algorithm(part.name)
-    settings = algorithm_settings(spec, part, atari)
+    settings = algorithm_settings(spec, part, video_game)
     policy: Any = policy_name(env.observation_space, algorithm)
     if wants_two_heads(method):
         if part.name not in ("ppo", "a2c"):

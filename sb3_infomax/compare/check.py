@@ -14,7 +14,8 @@ from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_infomax.compare.algorithms import (
     is_on_policy,
@@ -24,7 +25,7 @@ from sb3_infomax.compare.algorithms import (
     resolve_algorithm,
 )
 from sb3_infomax.compare.comparison import check_spec
-from sb3_infomax.compare.environments import is_atari, make_vec_env
+from sb3_infomax.compare.environments import is_video_game, make_vec_env
 from sb3_infomax.compare.spec import Method, Part, RunSpec, parse_method
 from sb3_infomax.compare.worker import default_n_envs, learn_settings
 
@@ -113,10 +114,38 @@ class Tally(gym.Wrapper):
         return observation, reward, terminated, truncated, info
 
 
+class VecTally(VecEnvWrapper):
+    """:class:`Tally` for environments that are not gymnasium's.
+
+    :param venv: the innermost vector environment
+    :param returns: where the return of each finished episode goes
+    """
+
+    def __init__(self, venv: VecEnv, returns: list[float]) -> None:
+        super().__init__(venv)
+        self.returns, self.totals = returns, np.zeros(venv.num_envs)
+
+    def reset(self) -> VecEnvObs:
+        self.totals[:] = 0.0
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        self.totals += rewards
+        self.returns += self.totals[dones].tolist()
+        self.totals[dones] = 0.0
+        return observations, rewards, dones, infos
+
+
 def tally(env: VecEnv) -> list[float]:
     """Put a :class:`Tally` into each environment; the list that they fill, in the order in which episodes end."""
     returns: list[float] = []
-    assert isinstance(env.unwrapped, DummyVecEnv)
+    if not isinstance(env.unwrapped, DummyVecEnv):
+        while isinstance(env, VecEnvWrapper) and isinstance(env.venv, VecEnvWrapper):
+            env = env.venv
+        assert isinstance(env, VecEnvWrapper)
+        env.venv = VecTally(env.venv, returns)
+        return returns
     for single in env.unwrapped.envs:
         monitor = unwrap_wrapper(single, Monitor)
         assert monitor is not None
@@ -133,7 +162,7 @@ class ShortRun:
 
     def __init__(self, spec: RunSpec, method: Method) -> None:
         self.env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
-        self.model = make_model(spec, self.env, is_atari(spec.env))
+        self.model = make_model(spec, self.env, is_video_game(spec.env))
         self.generators = generator_states()
         self.true_returns = tally(self.env)
         self.intrinsic = make_intrinsic_reward(method, spec.seed)
@@ -193,7 +222,7 @@ def piece_steps(spec: RunSpec, steps: int | None) -> int:
     if not is_on_policy(resolve_algorithm(method.algorithm.name)):
         return OFF_POLICY_STEPS
     env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
-    model = make_model(spec, env, is_atari(spec.env))
+    model = make_model(spec, env, is_video_game(spec.env))
     env.close()
     assert isinstance(model, OnPolicyAlgorithm)
     return model.n_steps * model.n_envs

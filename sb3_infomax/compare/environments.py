@@ -30,6 +30,7 @@ PLUGINS = {
 }
 # What --env-wrapper knows by a short name.
 WRAPPERS: dict[str, str | type] = {"useless_actions": "sb3_infomax.envs.useless_actions:UselessActions"}
+PROCGEN = "procgen/"  # procgen/coinrun: not gymnasium's, but made by make_procgen
 # Families whose environments end every episode by themselves although their id names no time limit.
 ENDS_BY_ITSELF = ("ALE/", "MiniGrid-", "BabyAI-")
 
@@ -43,11 +44,13 @@ def import_plugin(package: str) -> bool:
 
 
 def find_spec(env_id: str) -> "gym.envs.registration.EnvSpec":
-    """The registered specification of an environment id.
+    """The registered specification of an environment id; for Procgen's games, one made up.
 
     :param env_id: also ``"module:Id-v0"``, which imports ``module`` first
     :raises UserError: with the missing extra, or with the nearest ids
     """
+    if env_id.startswith(PROCGEN):
+        return procgen_spec(env_id)
     if ":" in env_id:
         module, _, env_id = env_id.partition(":")
         try:
@@ -64,9 +67,28 @@ def find_spec(env_id: str) -> "gym.envs.registration.EnvSpec":
     raise UserError(str(unknown_name("environment", env_id, list(gym.registry))))
 
 
+def procgen_spec(env_id: str) -> "gym.envs.registration.EnvSpec":
+    """What there is to know about ``procgen/<game>``.
+
+    :param env_id: such as ``"procgen/coinrun"``
+    :raises UserError: where there is no such game, with the nearest
+    """
+    from sb3_infomax.vec_env.procgen import TIME_LIMITS
+
+    game = env_id.removeprefix(PROCGEN)
+    if game not in TIME_LIMITS:
+        raise UserError(str(unknown_name("Procgen game", game, list(TIME_LIMITS))))
+    return gym.envs.registration.EnvSpec(env_id, max_episode_steps=TIME_LIMITS[game])
+
+
 def is_atari(env_id: str) -> bool:
     """Whether an id names a game of the Arcade Learning Environment."""
     return find_spec(env_id).id.startswith("ALE/")
+
+
+def is_video_game(env_id: str) -> bool:
+    """Whether an id names a game seen as a screen, for which algorithms start from what is usual on Atari."""
+    return find_spec(env_id).id.startswith(("ALE/", PROCGEN))
 
 
 def has_time_limit(env_id: str, env_kwargs: dict[str, Any]) -> bool:
@@ -158,12 +180,12 @@ def make_vec_env(
     Atari: Stable-Baselines3's wrappers (no-op start, every 4th frame with the maximum of the last two, life loss ends an
     episode, 84 x 84 grey, sign of the reward) and 4 stacked frames. ``ALE/...-v5`` ids skip 4 frames by themselves, which
     would make 16: the skipping is left to the wrapper (``frameskip=1``). Their sticky actions (probability 0.25) stay.
-    MiniGrid: :class:`OneHotGrid`. Texts in dictionary observations are left out.
+    MiniGrid: :class:`OneHotGrid`. Texts in dictionary observations are left out. Procgen: see ``make_procgen``.
 
-    :param env_id: gymnasium id
+    :param env_id: gymnasium id, or ``procgen/<game>``
     :param n_envs: how many
     :param seed: of the first; the others follow
-    :param env_kwargs: for ``gymnasium.make``
+    :param env_kwargs: for ``gymnasium.make``, or ``make_procgen``
     :param wrappers: see :func:`wrap`; they come before the family's preprocessing
     :param whole_games: Atari episodes end with the game, not with a life: for evaluations
     :raises UserError: where the environment cannot be made
@@ -175,6 +197,12 @@ def make_vec_env(
     find_spec(env_id)
     env_kwargs = dict(env_kwargs or {})
     try:
+        if env_id.startswith(PROCGEN):
+            from sb3_infomax.vec_env.procgen import make_procgen
+
+            if wrappers:
+                raise UserError(f"{env_id} is no gymnasium environment: it takes no --env-wrapper.")
+            return make_procgen(env_id.removeprefix(PROCGEN), n_envs, seed, **env_kwargs)
         if is_atari(env_id):
             settings = {"terminal_on_life_loss": not whole_games}
             env_kwargs = {"frameskip": 1, **env_kwargs}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.compare.comparison import check_spec, default_out
-from sb3_infomax.compare.environments import is_atari
+from sb3_infomax.compare.environments import is_video_game
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name
 from sb3_infomax.compare.storage import RunFolder, locked
 
@@ -50,7 +50,7 @@ def train(spec: RunSpec, out: Path | None, resume: bool, overwrite: bool, consol
 
     for note in check_spec(spec):
         say(note)
-    if not is_atari(spec.env):
+    if not is_video_game(spec.env):
         th.set_num_threads(1)  # more only slow small networks down
     folder = RunFolder(out or default_out("train", spec.env) / folder_name(spec.method) / f"seed_{spec.seed}")
     claim_for_training(spec, folder, resume, overwrite)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.compare.algorithms import first_line, is_on_policy, make_intrinsic_reward, make_model, resolve_algorithm
-from sb3_infomax.compare.environments import has_time_limit, is_atari, make_vec_env, success_threshold
+from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env, success_threshold
 from sb3_infomax.compare.spec import Method, RunSpec, UserError, parse_method
 from sb3_infomax.compare.storage import RunFolder, locked, read_json, versions, write_json
 
@@ -30,11 +30,11 @@ def one_thread_environment() -> dict[str, str]:
 
 
 def default_n_envs(spec: RunSpec) -> int:
-    """Parallel training environments of a run: as asked, else 8 for on-policy Atari and Stable-Baselines3's 1."""
+    """Parallel training environments of a run: as asked, else 8 for on-policy video games and Stable-Baselines3's 1."""
     if spec.n_envs is not None:
         return spec.n_envs
     algorithm = resolve_algorithm(parse_method(spec.method).algorithm.name)
-    return 8 if is_atari(spec.env) and is_on_policy(algorithm) else 1
+    return 8 if is_video_game(spec.env) and is_on_policy(algorithm) else 1
 
 
 def evaluates_best_action(spec: RunSpec) -> bool:
@@ -97,7 +97,7 @@ def execute(
     restored = None if checkpoint is None else restore(spec, method, checkpoint, env)
     if restored is None:
         folder.start_over()
-        model, intrinsic = make_model(spec, env, is_atari(spec.env)), make_intrinsic_reward(method, spec.seed)
+        model, intrinsic = make_model(spec, env, is_video_game(spec.env)), make_intrinsic_reward(method, spec.seed)
     else:
         model, intrinsic = restored
     deterministic = evaluates_best_action(spec)
