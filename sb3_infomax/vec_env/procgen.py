@@ -107,11 +107,10 @@ def _check(game: str, mode: str, start_level: int, num_levels: int, options: dic
         raise ValueError(f"start_level and num_levels cannot be negative, got {start_level} and {num_levels}.")
     if mode == "exploration" and (start_level or num_levels):
         raise ValueError("The exploration mode is one fixed level: leave start_level and num_levels out.")
-    unknown = sorted(set(options) - set(OPTIONS))
+    known = ("distribution_mode", "start_level", "num_levels", *OPTIONS)
+    unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(
-            f"Procgen has no option {', '.join(unknown)}; it has {', '.join(('distribution_mode', 'start_level', 'num_levels', *OPTIONS))}."
-        )
+        raise ValueError(f"Procgen has no option {', '.join(unknown)}; it has {', '.join(known)}.")
 
 
 def _available_backend() -> str:
