@@ -243,18 +243,21 @@ class MIRL(ValueBased):
         elif self.beta_schedule == "linear":
             self._set_beta(self.beta_init + self.beta_lr * self.num_timesteps)
 
-    def dump_logs(self) -> None:
-        """Write log data; what the prior has come to is computed here, and not in every ``train()``."""
+    def diagnostics(self) -> dict[str, float]:
+        """What is logged, under names without ``train/``; the informations only once there was a batch."""
         prior, beta = self.policy.prior.numpy(), self.beta
-        self.logger.record("train/beta", beta)
-        self.logger.record("train/temperature", 1.0 / beta)
-        self.logger.record("train/prior_entropy", -(prior * np.log(prior)).sum())
+        logs = {"beta": beta, "temperature": 1.0 / beta, "prior_entropy": -float((prior * np.log(prior)).sum())}
         if self._batch_q_values is not None:
             policy = soft_policy(self._batch_q_values.cpu().double().numpy(), prior, beta)
             marginal = policy.mean(axis=0)
-            information = kl_divergence(policy, marginal).mean()
-            self.logger.record("train/mutual_information", information)
-            self.logger.record("train/prior_kl", information + kl_divergence(marginal, prior))
+            logs["mutual_information"] = float(kl_divergence(policy, marginal).mean())
+            logs["prior_kl"] = logs["mutual_information"] + float(kl_divergence(marginal, prior))
+        return logs
+
+    def dump_logs(self) -> None:
+        """Write log data; the diagnostics are computed for it, and not in every ``train()``."""
+        for name, value in self.diagnostics().items():
+            self.logger.record(f"train/{name}", value)
         super().dump_logs()
 
     def _excluded_save_params(self) -> list[str]:
