@@ -224,7 +224,7 @@ def _remember_rows(base: type[ReplayBuffer]) -> Callable:
     def _get_samples(self: Any, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
         reader: ReplayReader = self._relabeller.reader
         if not reader.all_known:
-            reader.sampled = batch_inds * self.n_envs + _coming_env_indices(self, batch_inds)
+            reader.sampled = batch_inds * self.n_envs + coming_env_indices(self, batch_inds)
         return base._get_samples(self, batch_inds, env=env)
 
     return _get_samples
@@ -232,7 +232,7 @@ def _remember_rows(base: type[ReplayBuffer]) -> Callable:
 
 def _n_step_samples(base: type[NStepReplayBuffer]) -> Callable:
     def _get_samples(self: Any, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
-        env_indices = _coming_env_indices(self, batch_inds)
+        env_indices = coming_env_indices(self, batch_inds)
         data = base._get_samples(self, batch_inds, env=env)
         rows, weights = n_step_spans(self, batch_inds, env_indices)
         steps = self._relabeller.reader.gather(rows.reshape(-1), np.repeat(env_indices, rows.shape[1]))
@@ -241,8 +241,10 @@ def _n_step_samples(base: type[NStepReplayBuffer]) -> Callable:
     return _get_samples
 
 
-def _coming_env_indices(buffer: ReplayBuffer, batch_inds: np.ndarray) -> np.ndarray:
+def coming_env_indices(buffer: ReplayBuffer, batch_inds: np.ndarray) -> np.ndarray:
     """The environments that SB3 is about to draw: the same ones, from a copy of its generator."""
+    if buffer.n_envs == 1:
+        return np.zeros_like(batch_inds)
     generator = np.random.RandomState()
     generator.set_state(np.random.get_state())
     return generator.randint(0, buffer.n_envs, size=batch_inds.shape)

@@ -1,5 +1,6 @@
 """C51: DQN that learns the distribution of the return."""
 
+import math
 import warnings
 from typing import Any, ClassVar
 
@@ -65,6 +66,8 @@ class C51(ValueBased):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    #: what a policy class must derive from
+    policy_base: ClassVar[type[C51Policy]] = C51Policy
     policy: C51Policy
     q_net: CategoricalQNetwork
     q_net_target: CategoricalQNetwork
@@ -85,8 +88,9 @@ class C51(ValueBased):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(policy, type) and not issubclass(policy, C51Policy):
-            raise ValueError(f"{type(self).__name__} needs a policy that derives from C51Policy, got {policy.__name__}.")
+        if isinstance(policy, type) and not issubclass(policy, self.policy_base):
+            needed = self.policy_base.__name__
+            raise ValueError(f"{type(self).__name__} needs a policy that derives from {needed}, got {policy.__name__}.")
         self.double_q = double_q
         # the expected targets of the last batch, (batch, 1), for the warning
         self._expected_targets: Tensor | None = None
@@ -146,6 +150,11 @@ class C51(ValueBased):
         margin = (q_net.v_max - q_net.v_min) / (q_net.n_atoms - 1) / 2
         low, high = q_net.v_min - margin, q_net.v_max + margin
         lowest, highest = (bound.item() for bound in th.aminmax(targets))
+        if math.isnan(lowest) or math.isnan(highest):
+            raise FloatingPointError(
+                f"The value network of {type(self).__name__} has become NaN: look for NaN in observations and rewards, or "
+                "lower the learning rate."
+            )
         inside = low <= lowest and highest <= high
         outside = 0.0 if inside else targets.ne(targets.clamp(low, high)).float().mean().item()
         self.logger.record("train/outside_support", outside)

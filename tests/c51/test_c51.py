@@ -184,3 +184,14 @@ def test_returns_that_reach_the_bound_exactly_are_inside():
     """Rewards of 1 - gamma times the bound for ever: the expected target can only tend to the bound."""
     model = make(jump_envs(2, reward=lambda x: 1.0), gamma=0.9, v_min=0.0, v_max=10.0, learning_rate=1e-2).learn(300)
     assert model.logger.name_to_value["train/outside_support"] == 0.0
+
+
+@pytest.mark.parametrize("where", ["weights", "rewards"])
+def test_nan_is_not_learned_from_in_silence(where):
+    model = make().learn(40)
+    if where == "weights":
+        th.nn.init.constant_(model.q_net_target.q_net[-1].bias, th.nan)
+    else:
+        model.replay_buffer.rewards[:] = np.nan
+    with pytest.raises((FloatingPointError, RuntimeError, IndexError)):
+        model.train(gradient_steps=1, batch_size=8)

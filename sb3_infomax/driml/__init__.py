@@ -1,0 +1,1 @@
+"""DRIML: C51 whose encoder also learns by InfoNCE."""
