@@ -13,12 +13,14 @@ from sb3_contrib import QRDQN
 
 from benchmarks.cases import ALGORITHM_CASES, PLAIN, Variant, one_thread
 from benchmarks.overhead import interleave, print_table, publish, summarise
-from sb3_infomax import C51
+from sb3_infomax import C51, MIRL
 
-VARIANTS: dict[str, dict[str, Variant]] = {
-    "cartpole-dqn-family": {"c51": Variant(algorithm=C51), "contrib's qrdqn": Variant(algorithm=QRDQN)},
-    "atari-dqn-family": {"c51": Variant(algorithm=C51), "contrib's qrdqn": Variant(algorithm=QRDQN)},
+DQN_FAMILY = {
+    "c51": Variant(algorithm=C51),
+    "mirl": Variant(algorithm=MIRL),
+    "contrib's qrdqn": Variant(algorithm=QRDQN),
 }
+VARIANTS: dict[str, dict[str, Variant]] = {"cartpole-dqn-family": DQN_FAMILY, "atari-dqn-family": DQN_FAMILY}
 
 
 def main() -> None:

@@ -95,12 +95,12 @@ CASES = {
 ALGORITHM_CASES = {
     "cartpole-dqn-family": Case(
         "CartPole, DQN's settings", DQN, "MlpPolicy", {"exploration_final_eps": 0.05},
-        functools.partial(_cartpole, 1), rollouts=256, rounds=25, bars={"c51": 1.3},
+        functools.partial(_cartpole, 1), rollouts=256, rounds=25, bars={"c51": 1.3, "mirl": 1.1},
     ),
     "atari-dqn-family": Case(
         "Pong, DQN's settings, CPU", DQN, "CnnPolicy",
         {"exploration_final_eps": 0.05, "buffer_size": 4_000, "learning_starts": 32},
-        functools.partial(_atari, "Pong", 1), rollouts=12, rounds=25, bars={"c51": 1.1}, images=True,
+        functools.partial(_atari, "Pong", 1), rollouts=12, rounds=25, bars={"c51": 1.1, "mirl": 1.1}, images=True,
     ),
 }  # fmt: skip
 

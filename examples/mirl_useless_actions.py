@@ -28,8 +28,7 @@ for algorithm, callback in ((DQN, None), (MIRL, recorder)):
     mean, _ = evaluate_policy(model, make_vec_env(**ENV, n_envs=1, seed=1), n_eval_episodes=20)
     print(f"{algorithm.__name__}: mean return {mean:.1f}")
 
-print(
-    f"prior on up, right, down, left: {recorder.priors[-1][:4].round(3)}, on all twelve others: {recorder.priors[-1][4:].sum():.3f}"
-)
+prior = recorder.priors[-1]
+print(f"prior on up, right, down, left: {prior[:4].round(3)}, on the twelve others together: {prior[4:].sum():.3f}")
 if arguments.picture:
     recorder.plot(arguments.picture, ["up", "right", "down", "left", *(f"nothing {index}" for index in range(1, 13))])
