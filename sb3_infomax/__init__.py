@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sb3_infomax.c51.c51 import C51
     from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
     from sb3_infomax.common.policies import TwoHeadActorCriticPolicy
+    from sb3_infomax.driml.driml import DRIML
     from sb3_infomax.mirl.mirl import MIRL
     from sb3_infomax.registry import register_reward
     from sb3_infomax.rewards.base import RewardModule
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "C51",
+    "DRIML",
     "EMI",
     "ICM",
     "MIRL",
@@ -47,6 +49,7 @@ __all__ = [
 # Public name -> the module that defines it: the imports above, for the interpreter.
 _DEFINED_IN = {
     "C51": "c51.c51",
+    "DRIML": "driml.driml",
     "EMI": "rewards.emi",
     "ICM": "rewards.icm",
     "MIRL": "mirl.mirl",

@@ -16,6 +16,7 @@ REWARDS: dict[str, str | type] = {
 AUXILIARY: dict[str, str | type] = {}
 ALGORITHMS: dict[str, str | type] = {
     "c51": "sb3_infomax.c51.c51:C51",
+    "driml": "sb3_infomax.driml.driml:DRIML",
     "mirl": "sb3_infomax.mirl.mirl:MIRL",
 }
 
