@@ -358,4 +358,5 @@ def _constructor_arguments(cls: type, root: type) -> list[str] | None:
             names += [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
             if base is root or not any(p.kind == p.VAR_KEYWORD for p in parameters):
                 break
-    return [name for name in names if name not in ("observation_space", "action_space", "encoder")]
+    given = [p.name for p in inspect.signature(root).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    return [name for name in names if name not in given]  # by the callback: spaces, and what else every module is made of
