@@ -13,7 +13,9 @@ REWARDS: dict[str, str | type] = {
     "icm": "sb3_infomax.rewards.icm:ICM",
     "rnd": "sb3_infomax.rewards.rnd:RND",
 }
-AUXILIARY: dict[str, str | type] = {}
+AUXILIARY: dict[str, str | type] = {
+    "infonce": "sb3_infomax.auxiliary.infonce:InfoNCE",
+}
 ALGORITHMS: dict[str, str | type] = {
     "c51": "sb3_infomax.c51.c51:C51",
     "driml": "sb3_infomax.driml.driml:DRIML",
@@ -71,6 +73,20 @@ def register_reward(name: str, cls_or_path: str | type) -> None:
     :param cls_or_path: the class, or ``"package.module:Class"``
     :raises ValueError: where the name is taken by another class
     """
-    if REWARDS.get(name, cls_or_path) != cls_or_path:
-        raise ValueError(f"The reward name {name!r} is taken by {REWARDS[name]}; choose another one.")
-    REWARDS[name] = cls_or_path
+    _register(name, cls_or_path, REWARDS, "reward")
+
+
+def register_auxiliary(name: str, cls_or_path: str | type) -> None:
+    """Make an auxiliary loss available by name to ``AuxiliaryLoss``, the command line and the tests.
+
+    :param name: the short name, lower case
+    :param cls_or_path: the class, or ``"package.module:Class"``
+    :raises ValueError: where the name is taken by another class
+    """
+    _register(name, cls_or_path, AUXILIARY, "auxiliary loss")
+
+
+def _register(name: str, cls_or_path: str | type, table: dict[str, str | type], kind: str) -> None:
+    if table.get(name, cls_or_path) != cls_or_path:
+        raise ValueError(f"The {kind} name {name!r} is taken by {table[name]}; choose another one.")
+    table[name] = cls_or_path

@@ -41,6 +41,8 @@ class AuxiliaryModule(nn.Module):
     defaults: ClassVar[dict[str, Any]] = {}
     #: named settings of module and callback together
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: True for those that have no loss but change the learner's own pictures by :meth:`transform`
+    augments_learner: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -88,6 +90,10 @@ class AuxiliaryModule(nn.Module):
         :param features: of ``pairs.observations``, where the learner has them already; None encodes them here
         :return: a scalar, and scalars to log by name
         """
+        raise NotImplementedError
+
+    def transform(self, images: Tensor) -> Tensor:
+        """What the learner's pictures become while it trains, where ``augments_learner``; shape (batch, channels, h, w)."""
         raise NotImplementedError
 
     def encode_pairs(self, pairs: KStepPairs, encode: Encode, features: Features | None = None) -> tuple[Features, Features]:

@@ -42,6 +42,21 @@ class FeatureEncoder(nn.Module):
         raise NotImplementedError
 
 
+class DetachedEncoder(FeatureEncoder):
+    """The same features without a gradient to the encoder.
+
+    :param encoder: whose features
+    """
+
+    def __init__(self, encoder: FeatureEncoder) -> None:
+        super().__init__(encoder.feature_shape)
+        self.encoder = encoder
+
+    @th.no_grad()
+    def forward(self, observations: Frames) -> Features:
+        return self.encoder(observations)
+
+
 class MomentumEncoder(nn.Module):
     """A copy of an encoder that follows it slowly and is never trained.
 
@@ -55,6 +70,10 @@ class MomentumEncoder(nn.Module):
             raise ValueError(f"The rate of a momentum encoder must lie in (0, 1], got {rate!r}.")
         self.copy = copy.deepcopy(encoder).requires_grad_(False)
         self.rate = rate
+
+    def train(self, mode: bool = True) -> "MomentumEncoder":
+        """Always in evaluation mode."""
+        return super().train(False)
 
     @th.no_grad()
     def follow(self, encoder: FeatureEncoder) -> None:
