@@ -109,6 +109,14 @@ def test_distance_to_value_iteration_is_within_the_bound():
         assert gap.max() <= discount / (1 - discount) * np.log(1 / prior.min()) / beta + 1e-8
 
 
+def test_value_iteration_stops_at_its_tolerance_wherever_it_begins():
+    mdp, prior = random_mdp(), uniform(4)
+    exact = soft_value_iteration(mdp, prior, 2.0, 0.9, tolerance=1e-12)
+    loose = soft_value_iteration(mdp, prior, 2.0, 0.9, tolerance=0.1)
+    assert 1e-6 < np.abs(loose - exact).max() <= 0.1
+    np.testing.assert_allclose(soft_value_iteration(mdp, prior, 2.0, 0.9, q_values=loose + 5.0), exact, atol=1e-8)
+
+
 def test_uniform_prior_is_soft_q_learning_less_a_constant():
     """log-sum-exp without a prior is larger by log(A) / beta each step; in Q by gamma / (1 - gamma) times that."""
     mdp, beta, discount = random_mdp(terminal=()), 2.0, 0.9
@@ -152,6 +160,14 @@ def test_learned_prior_tends_to_blahut_arimoto():
     np.testing.assert_allclose(learner.prior.sum(axis=1), 1.0, atol=1e-9)
 
 
+def test_blahut_arimoto_stops_where_it_is_told():
+    q_values, states = np.eye(2), np.array([0.7, 0.3])
+    _, policy = soft_backup(q_values, uniform(2), 3.0)
+    np.testing.assert_allclose(optimal_prior(q_values, states, 3.0, max_iterations=1), states @ policy)
+    gap = optimal_prior(q_values, states, 3.0, tolerance=1e-2) - optimal_prior(q_values, states, 3.0)
+    assert 1e-6 < np.abs(gap).max() < 0.1
+
+
 # planning
 
 
@@ -163,6 +179,14 @@ def test_planning_never_lowers_the_objective_and_buys_more_information_as_it_get
         np.testing.assert_allclose(plan.prior, plan.states @ plan.policy, atol=1e-6)
         information.append(plan.information)
     assert information == sorted(information) and information[0] < 0.05 < 0.5 < information[-1]
+
+
+def test_planning_stops_where_it_is_told():
+    lengths = [
+        len(plan_with_information_cost(random_mdp(), 1.0, 0.9, **stop).objective)
+        for stop in ({"max_iterations": 2}, {"tolerance": 1e-2}, {})
+    ]
+    assert lengths[0] == 2 < lengths[1] < lengths[2]
 
 
 def test_objective_of_a_plan_is_reward_less_information():
@@ -263,9 +287,17 @@ def test_evaluation_is_bounded_below_and_leaves_training_alone():
     one.train(100), other.train(50)
     returns = other.evaluate(n_episodes=5)
     assert returns.shape == (3,) and (returns >= -100).all() and (returns <= 9).all()
+    assert (other.evaluate(max_steps=7, n_episodes=50) >= -7).all()
     other.train(50)
     np.testing.assert_array_equal(one.q_values, other.q_values)
     np.testing.assert_array_equal(one.prior, other.prior)
+
+
+def test_evaluation_explores_as_told():
+    learner = TabularQ(world(), "ql", n_runs=2)
+    learner.q_values[..., RIGHT] = 1.0
+    assert (learner.evaluate(epsilon=0.0, n_episodes=200) > -1.5).all()  # 9 - 8 on average
+    assert (learner.evaluate(epsilon=1.0, n_episodes=200) < -50).all()
 
 
 def area(learner, n_steps=30_000, every=2000):
