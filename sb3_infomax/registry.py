@@ -14,7 +14,11 @@ REWARDS: dict[str, str | type] = {
     "rnd": "sb3_infomax.rewards.rnd:RND",
 }
 AUXILIARY: dict[str, str | type] = {
+    "cpc": "sb3_infomax.auxiliary.cpc:CPC",
+    "curl": "sb3_infomax.auxiliary.curl:CURL",
     "infonce": "sb3_infomax.auxiliary.infonce:InfoNCE",
+    "shift": "sb3_infomax.auxiliary.shift:RandomShift",
+    "stdim": "sb3_infomax.auxiliary.stdim:STDIM",
 }
 ALGORITHMS: dict[str, str | type] = {
     "c51": "sb3_infomax.c51.c51:C51",
