@@ -59,6 +59,6 @@ $(VENV)/.made:
 
 # One stamp for each set of extras, made anew when the requirements change.
 $(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/.made
-	@echo "Installing into $(VENV) (1 to 2 GB; a minute or more)"
+	@echo "Installing into $(VENV) (1 to 3 GB; a minute or more)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	@touch $@
