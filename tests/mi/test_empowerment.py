@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch as th
+from planning import ends, plan
 
 from sb3_infomax.envs.grid_world import GridWorldEnv
 from sb3_infomax.mi.channel import blahut_arimoto, mutual_information
@@ -330,23 +331,6 @@ def test_amplitude_limited_gaussian():
     channel = gaussian_channel(np.linspace(-1, 1, 401), 0.5)
     assert blahut_arimoto(channel, unit="bits", tolerance=1e-3).lower == pytest.approx(0.942, abs=1e-3)
     assert mutual_information(np.full(401, 1 / 401), channel, unit="bits") == pytest.approx(0.608, abs=3e-3)
-
-
-def plan(transition, reward, discount=0.95):
-    """The actions of the optimal policy for a reward of the state that is reached, by value iteration."""
-    values = np.zeros(transition.shape[1])
-    for _ in range(600):
-        action_values = transition @ (reward + discount * values)  # (n_actions, n_states)
-        values = action_values.max(axis=0)
-    return action_values.argmax(axis=0)
-
-
-def ends(transition, policy):
-    """Where a deterministic policy is after many steps, from every start."""
-    states = np.arange(transition.shape[1])
-    for _ in range(60):
-        states = transition[policy[states], states].argmax(axis=1)
-    return states
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch as th
+from planning import ends, plan
 
 from sb3_infomax.envs.grid_world import GridWorldEnv
 from sb3_infomax.mi.channel import mutual_information
@@ -118,3 +119,13 @@ def test_more_alternations_come_nearer_and_slip_costs():
     assert errors[4] < errors[1] < errors[0]
     np.testing.assert_array_less(found[0], uniform_bits(slippery, 2) + 0.02)
     np.testing.assert_array_less(found[4], exact_bits(env, 2))
+
+
+@pytest.mark.slow
+def test_a_planner_paid_the_learned_empowerment_goes_to_the_centre_and_one_fined_it_into_corners():
+    env = GridWorldEnv("room_7x7", stay=True)
+    transition = env.transition_matrix()
+    learned = learned_bits(VariationalEmpowerment, env, 3, 3000, batch_size=512, net_arch=(128, 128))
+    assert {*ends(transition, plan(transition, learned))} == {env.state_of(3, 3)}
+    corners = {env.state_of(row, column) for row in (0, 6) for column in (0, 6)}
+    assert {*ends(transition, plan(transition, -learned))} <= corners
