@@ -52,6 +52,12 @@ def _cartpole(n_envs: int) -> VecEnv:
     return sb3_make_vec_env("CartPole-v1", n_envs, seed=0)
 
 
+def _room(n_envs: int, useless_actions: int) -> VecEnv:
+    from sb3_infomax.envs import ROOM_7X7
+
+    return sb3_make_vec_env(ROOM_7X7, n_envs, seed=0, env_kwargs={"useless_actions": useless_actions})
+
+
 def _flat_minigrid(n_envs: int) -> VecEnv:
     from minigrid.wrappers import ImgObsWrapper
 
@@ -101,6 +107,21 @@ ALGORITHM_CASES = {
         "Pong, DQN's settings, CPU", DQN, "CnnPolicy",
         {"exploration_final_eps": 0.05, "buffer_size": 4_000, "learning_starts": 32},
         functools.partial(_atari, "Pong", 1), rollouts=12, rounds=25, bars={"c51": 1.1, "mirl": 1.1}, images=True,
+    ),
+}  # fmt: skip
+
+# Where the number of actions is what differs; a room of 49 cells, states as one-hot vectors.
+_PPO = {"n_steps": 256, "batch_size": 256, "n_epochs": 10}
+EMPOWERMENT_CASES = {
+    "empowerment-2-actions": Case(
+        "CartPole, 2 actions", PPO, "MlpPolicy", _PPO,
+        functools.partial(_cartpole, 8), rollouts=1, rounds=15, bars={"variational, n = 1": 1.2, "mine, n = 1": 1.2},
+    ),
+    "empowerment-5-actions": Case(
+        "room, 5 actions", PPO, "MlpPolicy", _PPO, functools.partial(_room, 8, 0), rollouts=1, rounds=9, bars={},
+    ),
+    "empowerment-18-actions": Case(
+        "room, 18 actions", PPO, "MlpPolicy", _PPO, functools.partial(_room, 8, 13), rollouts=1, rounds=9, bars={},
     ),
 }  # fmt: skip
 

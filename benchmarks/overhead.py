@@ -22,10 +22,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import ALGORITHM_CASES, CASES, PLAIN, Case, Training, Variant, one_thread, variants_of
+from benchmarks.cases import (
+    ALGORITHM_CASES,
+    CASES,
+    EMPOWERMENT_CASES,
+    PLAIN,
+    Case,
+    Training,
+    Variant,
+    one_thread,
+    variants_of,
+)
 
 FOLDER = Path(__file__).parent
-ALL_CASES = CASES | ALGORITHM_CASES
+ALL_CASES = CASES | ALGORITHM_CASES | EMPOWERMENT_CASES
 WARM_UP_ROUNDS = 1  # the first blocks allocate, and DQN does not learn from the first step on
 
 
