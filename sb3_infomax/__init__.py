@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sb3_infomax.rewards.base import RewardModule
     from sb3_infomax.rewards.checks import check_reward_module
     from sb3_infomax.rewards.emi import EMI
+    from sb3_infomax.rewards.empowerment_mine import MINEEmpowerment
     from sb3_infomax.rewards.empowerment_variational import VariationalEmpowerment
     from sb3_infomax.rewards.icm import ICM
     from sb3_infomax.rewards.rnd import RND
@@ -36,6 +37,7 @@ __all__ = [
     "RND",
     "IntrinsicReward",
     "IntrinsicVecEnv",
+    "MINEEmpowerment",
     "RewardModule",
     "RewardScaler",
     "Transitions",
@@ -56,6 +58,7 @@ _DEFINED_IN = {
     "RND": "rewards.rnd",
     "IntrinsicReward": "callbacks.intrinsic_reward",
     "IntrinsicVecEnv": "vec_env.intrinsic_vec_env",
+    "MINEEmpowerment": "rewards.empowerment_mine",
     "RewardModule": "rewards.base",
     "RewardScaler": "rewards.scaling",
     "Transitions": "types",

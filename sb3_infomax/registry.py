@@ -10,6 +10,7 @@ from typing import Any
 REWARDS: dict[str, str | type] = {
     "emi": "sb3_infomax.rewards.emi:EMI",
     "empowerment": "sb3_infomax.rewards.empowerment_variational:VariationalEmpowerment",
+    "empowerment_mine": "sb3_infomax.rewards.empowerment_mine:MINEEmpowerment",
     "icm": "sb3_infomax.rewards.icm:ICM",
     "rnd": "sb3_infomax.rewards.rnd:RND",
 }

@@ -1,5 +1,6 @@
 """Learned dynamics p(s' | s, a) to sample from, with noise as large as their error on data that they have not seen."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch as th
@@ -16,19 +17,37 @@ _MIN_SIGMA = 1e-3  # below it the mixture's loss has nothing left to gain but it
 
 
 class ForwardModel(nn.Module):
-    """What the models share: the error on held-out transitions, a running mean of the batches'.
+    """What the models share: a network whose weights are averaged over training, and its error on held-out transitions.
 
-    :param error_rate: weight of the newest batch in that mean
+    ``loss`` trains the network; samples and errors are of the average, whose error is a fraction of that of weights that
+    still jump with every minibatch.
+
+    :param network: of features and encoded actions
+    :param dim: of the features
+    :param error_rate: weight of the newest batch in the running error
+    :param averaging: share of the average that stays at every step
     """
 
     squared_error: Tensor
     n_measured: Tensor
+    n_averaged: Tensor
 
-    def __init__(self, dim: int, error_rate: float = 0.2) -> None:
+    def __init__(self, network: nn.Module, dim: int, error_rate: float = 0.2, averaging: float = 0.99) -> None:
         super().__init__()
-        self.error_rate = error_rate
+        self.error_rate, self.averaging = error_rate, averaging
+        self.network = network
+        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        self.register_buffer("n_averaged", th.zeros((), dtype=th.int64))
         self.register_buffer("squared_error", th.ones(dim))  # (dim,)
         self.register_buffer("n_measured", th.zeros((), dtype=th.int64))
+
+    @th.no_grad()
+    def average(self) -> None:
+        """Move the average; once after every step of the optimizer."""
+        self.n_averaged += 1
+        n = int(self.n_averaged)
+        rate = 1.0 - min(self.averaging, n / (9 + n))  # short at first: the first weights are not worth remembering
+        th._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), rate)
 
     @property
     def error(self) -> Tensor:
@@ -76,13 +95,12 @@ class MixtureDynamics(ForwardModel):
     def __init__(
         self, dim: int, action_dim: int, net_arch: Sequence[int], n_outcomes: int = 1, noise_scale: float = 1.0
     ) -> None:
-        super().__init__(dim)
+        super().__init__(make_mlp(dim + action_dim, net_arch, n_outcomes * (dim + 1) if n_outcomes > 1 else dim), dim)
         self.dim, self.n_outcomes, self.noise_scale = dim, n_outcomes, noise_scale
-        self.network = make_mlp(dim + action_dim, net_arch, n_outcomes * (dim + 1) if n_outcomes > 1 else dim)
 
     def forward(self, features: Tensor, actions: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         """Samples of s', differentiable in features and actions but for the choice of the component; see ``Dynamics``."""
-        logits, means = self._outcomes(features, actions)
+        logits, means = self._outcomes(self.averaged, features, actions)
         if self.n_outcomes == 1:
             chosen = means[:, 0]
         else:
@@ -92,21 +110,21 @@ class MixtureDynamics(ForwardModel):
         return chosen + self.noise_scale * self.squared_error.sqrt() * normal
 
     def loss(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
-        logits, means = self._outcomes(features, actions)
+        logits, means = self._outcomes(self.network, features, actions)
         errors = (next_features[:, None] - means).square()
         if self.n_outcomes == 1:
             return errors.mean()
         return -self._log_joint(logits, errors).logsumexp(dim=1).mean()
 
     def squared_errors(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
-        logits, means = self._outcomes(features, actions)
+        logits, means = self._outcomes(self.averaged, features, actions)
         errors = (next_features[:, None] - means).square()
         responsibilities = self._log_joint(logits, errors).softmax(dim=1)
         return (responsibilities[:, :, None] * errors).sum(dim=1)
 
-    def _outcomes(self, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def _outcomes(self, network: nn.Module, features: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (batch, K) and means (batch, K, dim)."""
-        output = self.network(th.cat([features, actions], dim=1))
+        output = network(th.cat([features, actions], dim=1))
         if self.n_outcomes == 1:
             return output.new_zeros(len(output), 1), (features + output)[:, None]
         logits, displacements = output.split([self.n_outcomes, self.n_outcomes * self.dim], dim=1)
@@ -128,19 +146,15 @@ class CategoricalDynamics(ForwardModel):
     """
 
     def __init__(self, dim: int, action_dim: int, net_arch: Sequence[int]) -> None:
-        super().__init__(dim)
-        self.network = make_mlp(dim + action_dim, net_arch, dim)
+        super().__init__(make_mlp(dim + action_dim, net_arch, dim), dim)
 
     def forward(self, features: Tensor, actions: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
-        cumulative = self._logits(features, actions).softmax(dim=1).cumsum(dim=1)
+        cumulative = self.averaged(th.cat([features, actions], dim=1)).softmax(dim=1).cumsum(dim=1)
         states = (cumulative[:, :-1] <= uniform[:, None]).sum(dim=1)
         return F.one_hot(states, features.shape[1]).to(features)
 
     def loss(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
-        return F.cross_entropy(self._logits(features, actions), next_features)
+        return F.cross_entropy(self.network(th.cat([features, actions], dim=1)), next_features)
 
     def squared_errors(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
-        return (self._logits(features, actions).softmax(dim=1) - next_features).square()
-
-    def _logits(self, features: Tensor, actions: Tensor) -> Tensor:
-        return self.network(th.cat([features, actions], dim=1))
+        return (self.averaged(th.cat([features, actions], dim=1)).softmax(dim=1) - next_features).square()

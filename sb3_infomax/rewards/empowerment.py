@@ -78,10 +78,12 @@ class EmpowermentReward(RewardModule):
     :param dynamics: the true dynamics in place of f, see :data:`~sb3_infomax.networks.dynamics.Dynamics`; differentiable
         where actions are a Box
     :param n_outcomes: components of f; more than 1 for worlds with noise
-    :param noise_scale: of f's noise, in units of its measured error (notes: 3 keeps errors from being read as control)
+    :param noise_scale: deviation of f's noise in units of its measured error, feature by feature; None: 2 sqrt(d), so that the
+        errors of d features together stay below the noise (with 2 features, 3 was found to do). 1 is the residual itself,
+        right where that is the world's noise and not f's ignorance
     :param sensor_noise: deviation of noise that s_n is seen through, in units of the features: what the agent can
         tell apart. In a noiseless continuous world everything can be, and every state has the same empowerment
-    :param n_samples: of s_n for each action sequence in the read-out; with Box actions, of sequences. Default 2, and 16
+    :param n_samples: of s_n for each action sequence in the read-out
     :param max_sequences: of actions; where there are more, so many random ones stand for all, and no state has more
         than the logarithm of that
     :param scale_free: divide by the logarithm of the number of sequences, so that the reward lies in [0, 1]; None: wherever
@@ -111,9 +113,9 @@ class EmpowermentReward(RewardModule):
         net_arch: Sequence[int] = (64, 64),
         dynamics: Dynamics | None = None,
         n_outcomes: int = 1,
-        noise_scale: float = 3.0,
+        noise_scale: float | None = None,
         sensor_noise: float = 0.0,
-        n_samples: int | None = None,
+        n_samples: int = 2,
         max_sequences: int = 512,
         scale_free: bool | None = None,
         warmup_steps: int = 100,
@@ -122,15 +124,11 @@ class EmpowermentReward(RewardModule):
     ) -> None:
         if normalize_observations is None:
             normalize_observations = _has_box(observation_space)
-        if n_samples is None:
-            n_samples = 16 if isinstance(action_space, spaces.Box) else 2
         super().__init__(observation_space, action_space, normalize_observations=normalize_observations, **kwargs)
         check_positive(
             horizon=horizon, feature_dim=feature_dim, n_outcomes=n_outcomes, n_samples=n_samples, max_sequences=max_sequences
         )
-        for name, value in {"noise_scale": noise_scale, "sensor_noise": sensor_noise, "warmup_steps": warmup_steps}.items():
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+        check_not_negative(noise_scale=noise_scale or 0.0, sensor_noise=sensor_noise, warmup_steps=warmup_steps)
         if encoder not in (None, "identity", "random", "learned"):
             raise ValueError(f"encoder must be 'identity', 'random' or 'learned', got {encoder!r}.")
         shapes = self.preprocess.shapes
@@ -148,6 +146,8 @@ class EmpowermentReward(RewardModule):
         if encoder == "learned":
             self.inverse_model = make_mlp(2 * feature_dim, net_arch, self.action_dim)
         self.dynamics = dynamics if dynamics is not None else self._make_dynamics(n_outcomes, noise_scale)
+        if isinstance(dynamics, nn.Module):
+            dynamics.requires_grad_(False)  # they are the truth
 
         self.register_buffer("sequences", self._make_sequences(max_sequences))  # (N, n, action_dim)
         self.ceiling = math.log(len(self.sequences)) if len(self.sequences) else math.inf
@@ -285,8 +285,7 @@ class EmpowermentReward(RewardModule):
 
     def _empowerment(self, features: Tensor) -> Tensor:
         size = max(1, _MAX_NUMBERS // self._numbers_per_state())
-        # a decoder that is not trained yet can say less than nothing; nobody has less than no choice
-        return th.cat([self._estimate(part) for part in features.split(size)]).clamp(min=0.0)
+        return th.cat([self._estimate(part) for part in features.split(size)])
 
     def _features(self, observations: Frames) -> Tensor:
         """phi of observations, shape (batch, d)"""
@@ -301,16 +300,27 @@ class EmpowermentReward(RewardModule):
     def _encoded(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
         return transitions.encode(self._features)
 
-    def _make_dynamics(self, n_outcomes: int, noise_scale: float) -> ForwardModel:
+    def _make_dynamics(self, n_outcomes: int, noise_scale: float | None) -> ForwardModel:
         one_hot = isinstance(self.observation_space, spaces.Discrete) and self.encoder_kind == "identity"
         if one_hot and not isinstance(self.action_space, spaces.Box):
             return CategoricalDynamics(self.feature_dim, self.action_dim, self.net_arch)
+        if noise_scale is None:
+            noise_scale = 2.0 * math.sqrt(self.feature_dim)
         return MixtureDynamics(self.feature_dim, self.action_dim, self.net_arch, n_outcomes, noise_scale)
 
     def _gradient_step(self, minibatch: Transitions) -> dict[str, Tensor]:
         metrics = super()._gradient_step(minibatch)
+        if isinstance(self.dynamics, ForwardModel):
+            self.dynamics.average()
         self.n_gradient_steps += 1
         return metrics
+
+
+def check_not_negative(**values: float) -> None:
+    """:raises ValueError: naming the first value that is not a finite number of at least 0"""
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
 
 
 def enumerate_sequences(space: spaces.Space, horizon: int, max_sequences: int) -> Tensor:

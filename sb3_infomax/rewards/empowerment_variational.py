@@ -1,8 +1,7 @@
 """Empowerment by a planning distribution: which actions lead from here to there, and how surely can one tell?"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch as th
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from sb3_infomax.networks.encoders import make_mlp
 from sb3_infomax.rewards.base import check_positive
-from sb3_infomax.rewards.empowerment import EmpowermentReward
+from sb3_infomax.rewards.empowerment import EmpowermentReward, check_not_negative
 
 _LOG_STD_BOUNDS = (-5.0, 2.0)
 
@@ -141,6 +140,7 @@ class VariationalEmpowerment(EmpowermentReward):
     :param n_alternations: of source and planning distribution in the read-out; 1 is exact for noiseless worlds, noisy ones
         want 4 and more, and samples; 0 is the information of uniformly random sequences
     :param n_components: of q for Box actions (ours; the papers have 1)
+    :param n_samples: of s_n for each action sequence in the read-out (default 2); of sequences, with Box actions (16)
     :param learning_rate: of Adam (ours)
     :param n_epochs: passes over a rollout (ours)
     :param kwargs: of :class:`~sb3_infomax.rewards.empowerment.EmpowermentReward`: ``horizon``, ``encoder`` and many more
@@ -157,14 +157,18 @@ class VariationalEmpowerment(EmpowermentReward):
         *,
         n_alternations: int = 1,
         n_components: int = 3,
+        n_samples: int | None = None,
         learning_rate: float = 3e-3,
         n_epochs: int = 2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(observation_space, action_space, learning_rate=learning_rate, n_epochs=n_epochs, **kwargs)
+        if n_samples is None:
+            n_samples = 16 if isinstance(action_space, spaces.Box) else 2
+        super().__init__(
+            observation_space, action_space, n_samples=n_samples, learning_rate=learning_rate, n_epochs=n_epochs, **kwargs
+        )
         check_positive(n_components=n_components)
-        if n_alternations < 0:
-            raise ValueError(f"n_alternations must be at least 0, got {n_alternations!r}.")
+        check_not_negative(n_alternations=n_alternations)
         self.n_alternations = n_alternations
         self.squash: Callable[[Tensor], Tensor] = th.tanh
         n_sequences = len(self.sequences)
@@ -204,32 +208,19 @@ class VariationalEmpowerment(EmpowermentReward):
         ends = self._imagine_all(features, self.uniform, self.normal)
         states = features[:, None, None].expand_as(ends)
         log_posterior = self.planner(th.cat([states, ends], dim=-1)).log_softmax(dim=-1)
-        return alternate(log_posterior, self.n_alternations)
+        # a decoder that is not trained yet can say less than nothing; nobody has less than no choice
+        return alternate(log_posterior, self.n_alternations).clamp(min=0.0)
 
     def _estimate_box(self, features: Tensor) -> Tensor:
         """Mean over the fixed samples, shape (batch,)."""
         batch = len(features)
         rows = features.repeat_interleave(self.n_samples, dim=0)
         numbers = [values.repeat(batch, *[1] * (values.ndim - 1)) for values in (self.latent, self.uniform, self.normal)]
-        return self._box_information(rows, *numbers).view(batch, self.n_samples).mean(dim=1)
+        return self._box_information(rows, *numbers).view(batch, self.n_samples).mean(dim=1).clamp(min=0.0)
 
     def _box_information(self, features: Tensor, latent_normal: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         """ln q(u | s, s_n) - ln w(u | s), shape (batch,)."""
         latent, log_source = self.channel.draw(features, latent_normal)
         actions = self.squash(latent).view(-1, self.horizon, self.action_dim)
-        with _constant(self.dynamics):
-            ends = self._imagine(features, actions, uniform, normal)
+        ends = self._imagine(features, actions, uniform, normal)
         return self.channel.log_planner(features, ends, latent) - log_source
-
-
-@contextmanager
-def _constant(module: object) -> Iterator[None]:
-    """Gradients go through a module, but not into its parameters."""
-    parameters = [p for p in module.parameters() if p.requires_grad] if isinstance(module, nn.Module) else []
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
