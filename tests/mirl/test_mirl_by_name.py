@@ -34,5 +34,5 @@ def test_settings_of_the_zoo_are_parameters(env):
 
 def test_a_run_makes_the_model_with_the_settings_of_its_method():
     spec = RunSpec(method="mirl:prior_lr=0.25,learn_prior=False", env="CartPole-v1", timesteps=100, seed=0)
-    model = make_model(spec, jump_envs(1), atari=False)
+    model = make_model(spec, jump_envs(1), False)
     assert isinstance(model, MIRL) and model.prior_lr == 0.25 and model.learn_prior is False
