@@ -174,10 +174,13 @@ def draw_landscapes(landscapes: Sequence[NDArray[np.float64]], title: str, unit:
 
     rows, columns = landscapes[0].shape
     n_panels = 1 if len(landscapes) == 1 else 3
+    stacked = columns > 1.5 * rows  # wide maps stand one above the other
     width = float(np.clip(0.42 * columns, 3.2, 6.0))
-    size = (n_panels * (width + 0.9), max(width * rows / columns, 1.2) + 1.1)
-    figure, axes = plt.subplots(1, n_panels, figsize=size, dpi=150, layout="constrained", squeeze=False)
-    low, high = 0.0, max(float(np.nanmax(values)) for values in landscapes)
+    height = max(width * rows / columns, 1.2) + 0.35
+    down, across = (n_panels, 1) if stacked else (1, n_panels)
+    size = (across * (width + 0.9), down * height + 0.5)
+    figure, axes = plt.subplots(down, across, figsize=size, dpi=150, layout="constrained", squeeze=False)
+    low, high = (float(extreme([extreme(values) for values in landscapes])) for extreme in (np.nanmin, np.nanmax))
     panels: list[tuple[str, NDArray[np.float64], dict[str, Any]]] = [
         (name, values, {"cmap": "viridis", "vmin": low, "vmax": high})
         for name, values in zip(("exact", "learned"), landscapes, strict=False)
@@ -186,14 +189,14 @@ def draw_landscapes(landscapes: Sequence[NDArray[np.float64]], title: str, unit:
         difference = landscapes[1] - landscapes[0]
         largest = max(float(np.nanmax(abs(difference))), 0.05)
         panels.append(("learned - exact", difference, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}))
-    for panel, (name, values, colours) in zip(axes[0], panels, strict=True):
+    for panel, (name, values, colours) in zip(axes.flat, panels, strict=True):
         panel.set_facecolor("#404040")  # walls
         image = panel.imshow(values, **colours)
         panel.set(xticks=[], yticks=[])
         panel.set_title(name if n_panels == 3 else "", loc="left", fontsize=10)
         if rows * columns <= 150:
             write_numbers(panel, values, image)
-        figure.colorbar(image, ax=panel, shrink=0.85, label=unit)
+        figure.colorbar(image, ax=panel, shrink=0.9, label=unit)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     partial = path.with_name(f"{path.stem}.tmp{path.suffix}")
     figure.savefig(partial)
