@@ -192,6 +192,7 @@ def plan_config(specs: Sequence[ModuleSpec], knobs: dict[str, Any], module: Any)
     :param knobs: of the callback, None where not set; what JSON cannot hold is a schedule
     :param module: one of the modules, for its spaces
     """
+    knobs = {name: _plain(value) for name, value in knobs.items() if value is not None}
     return {
         "modules": [
             {
@@ -201,7 +202,7 @@ def plan_config(specs: Sequence[ModuleSpec], knobs: dict[str, Any], module: Any)
             }
             for spec in specs
         ],
-        "knobs": {name: value for name, value in knobs.items() if value is not None and _is_json(value)},
+        "knobs": {name: value for name, value in knobs.items() if _is_json(value)},
         "schedules": [name for name, value in knobs.items() if not _is_json(value)],
         "observation_space": describe_space(module.observation_space),
         "action_space": describe_space(module.action_space),
