@@ -214,9 +214,9 @@ class MIRL(ValueBased):
             target_q_values = replay_data.rewards + (1 - replay_data.dones) * self.gamma * next_values
         q_values = self.q_net(replay_data.observations)
         current_q_values = q_values.gather(1, replay_data.actions.long())
-        self._batch_q_values = q_values.detach()
-        self._squared_error = F.mse_loss(current_q_values, target_q_values)
-        return self._squared_error if self.loss == "mse" else LOSSES[self.loss](current_q_values, target_q_values)
+        squared_error = F.mse_loss(current_q_values, target_q_values)
+        self._batch_q_values, self._squared_error = q_values.detach(), squared_error.detach()
+        return squared_error if self.loss == "mse" else LOSSES[self.loss](current_q_values, target_q_values)
 
     def _soft_value(self, observations: Any) -> Tensor:
         """The target network's V, shape (batch, 1)."""
