@@ -1,6 +1,7 @@
 """Procgen: what episodes, levels and infos look like on the real thing, and the original's gaps on a stand-in for it."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -11,8 +12,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from toys import Call
 
 from sb3_infomax import IntrinsicReward, IntrinsicVecEnv
-from sb3_infomax.compare.environments import has_time_limit, make_vec_env
-from sb3_infomax.compare.spec import UserError
+from sb3_infomax.compare.algorithms import algorithm_settings
+from sb3_infomax.compare.check import tally
+from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env
+from sb3_infomax.compare.spec import Part, RunSpec, UserError
+from sb3_infomax.compare.worker import default_n_envs
 from sb3_infomax.vec_env import procgen
 from sb3_infomax.vec_env.procgen import MODES, TIME_LIMITS, make_procgen
 
@@ -197,6 +201,21 @@ def test_the_command_lines_environments_take_a_game_and_its_settings():
         make_vec_env("procgen/starpilot", 1, 0, {"levels": 3})
     with pytest.raises(UserError, match="takes no --env-wrapper"):
         make_vec_env("procgen/starpilot", 1, 0, wrappers=["useless_actions:n=2"])
+
+
+@real
+def test_check_counts_what_the_game_itself_pays(coinrun):
+    """``sb3-infomax check`` compares what a run reports with a count of its own, below everything."""
+    returns = tally(coinrun)
+    ends = play(coinrun, 150)[3]
+    assert returns == [info["episode"]["r"] for *_, info in ends] and len(returns) > 8
+
+
+def test_algorithms_start_from_what_is_usual_on_video_games():
+    spec = RunSpec(env="procgen/coinrun", method="ppo", timesteps=1000, seed=0)
+    assert is_video_game("procgen/coinrun") and is_video_game("ALE/Pong-v5") and not is_video_game("CartPole-v1")
+    assert default_n_envs(spec) == 8 and default_n_envs(replace(spec, method="dqn")) == 1
+    assert algorithm_settings(spec, Part("dqn"), is_video_game(spec.env))["buffer_size"] == 100_000
 
 
 @real
