@@ -13,14 +13,19 @@ from sb3_contrib import QRDQN
 
 from benchmarks.cases import ALGORITHM_CASES, PLAIN, Variant, one_thread
 from benchmarks.overhead import interleave, print_table, publish, summarise
-from sb3_infomax import C51, MIRL
+from sb3_infomax import C51, DRIML, MIRL
 
 DQN_FAMILY = {
     "c51": Variant(algorithm=C51),
     "mirl": Variant(algorithm=MIRL),
     "contrib's qrdqn": Variant(algorithm=QRDQN),
 }
-VARIANTS: dict[str, dict[str, Variant]] = {"cartpole-dqn-family": DQN_FAMILY, "atari-dqn-family": DQN_FAMILY}
+DRIMLS = {
+    "driml": Variant(algorithm=DRIML),
+    "driml, ada": Variant(algorithm=DRIML, settings={"horizon": "ada"}),
+    "driml, local to local": Variant(algorithm=DRIML, settings={"lambda_ll": 1.0, "lambda_gg": 0.0}),
+}
+VARIANTS = {"cartpole-dqn-family": DQN_FAMILY, "atari-dqn-family": DQN_FAMILY, "pong-c51": DRIMLS}
 
 
 def main() -> None:

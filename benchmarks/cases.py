@@ -16,6 +16,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
+from sb3_infomax.c51.c51 import C51
 from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
 from sb3_infomax.common.plan import CALLBACK_KNOBS
 from sb3_infomax.common.policies import two_head_policy
@@ -46,6 +47,7 @@ class Variant(NamedTuple):
     attach: Callable[[BaseAlgorithm], BaseCallback] | None = None
     two_heads: bool = False
     algorithm: type[BaseAlgorithm] | None = None  # None: the case's
+    settings: dict[str, Any] | None = None  # over the case's
 
 
 def _cartpole(n_envs: int) -> VecEnv:
@@ -108,6 +110,11 @@ ALGORITHM_CASES = {
         {"exploration_final_eps": 0.05, "buffer_size": 4_000, "learning_starts": 32},
         functools.partial(_atari, "Pong", 1), rollouts=12, rounds=25, bars={"c51": 1.1, "mirl": 1.1}, images=True,
     ),
+    "pong-c51": Case(
+        "Pong, C51's updates, CPU", C51, "CnnPolicy",
+        {"batch_size": 32, "train_freq": 4, "gradient_steps": 8, "buffer_size": 4_000, "learning_starts": 4},
+        functools.partial(_atari, "Pong", 1), rollouts=2, rounds=20, bars={"driml": 2.0, "driml, ada": 2.0}, images=True,
+    ),
 }  # fmt: skip
 
 # Where the number of actions is what differs; a room of 49 cells, states as one-hot vectors.
@@ -162,7 +169,7 @@ class Training:
         start = time.process_time()
         policy = two_head_policy(case.policy) if variant.two_heads else case.policy
         algorithm = variant.algorithm or case.algorithm
-        self.model = algorithm(policy, case.make_env(), seed=0, device="cpu", **case.settings)
+        self.model = algorithm(policy, case.make_env(), seed=0, device="cpu", **case.settings | (variant.settings or {}))
         callback = None if variant.attach is None else variant.attach(self.model)
         # what learn() does before its loop; with one step DQN's epsilon is at its end, where it spends nine tenths of a run:
         # random actions would cost plain DQN nothing and make the bonus look dear
