@@ -43,7 +43,7 @@ ATARI_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 ATARI_DEFAULTS["maskableppo"] = ATARI_DEFAULTS["recurrentppo"] = ATARI_DEFAULTS["ppo"]
-ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["mirl"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
+ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["driml"] = ATARI_DEFAULTS["mirl"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
 
 
 def resolve_algorithm(name: str) -> "type[BaseAlgorithm]":
@@ -118,15 +118,17 @@ def policy_name(observation_space: "gym.Space", algorithm: "type[BaseAlgorithm]"
     """The policy alias that fits an observation space.
 
     :param observation_space: of the environment as the learner sees it
-    :param algorithm: RecurrentPPO's policies carry "Lstm" in their names
+    :param algorithm: RecurrentPPO's policies carry "Lstm" in their names, DRIML's take small pictures too
     """
     from gymnasium import spaces
     from stable_baselines3.common.preprocessing import is_image_space
 
+    # what NatureCNN and DRIML's convolutions need in height and width
+    least = 7 if algorithm.__name__ == "DRIML" else 36
     if isinstance(observation_space, spaces.Dict):
         kind = "MultiInput"
-    elif is_image_space(observation_space) and sorted(observation_space.shape or ())[1] >= 36:
-        kind = "Cnn"  # NatureCNN needs 36 x 36 pixels; channels come first or last
+    elif is_image_space(observation_space) and sorted(observation_space.shape or ())[1] >= least:
+        kind = "Cnn"  # channels come first or last
     else:
         kind = "Mlp"
     name = f"{kind}LstmPolicy" if algorithm.__name__ == "RecurrentPPO" else f"{kind}Policy"
