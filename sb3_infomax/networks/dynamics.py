@@ -13,7 +13,9 @@ from sb3_infomax.networks.encoders import make_mlp
 #: (batch, action_dim), (batch,), (batch, dim) -> (batch, dim); all of the randomness comes in by the numbers
 Dynamics = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
-_MIN_SIGMA = 1e-3  # below it the mixture's loss has nothing left to gain but its gradient grows
+_MIN_VARIANCE = 1e-6  # below it the mixture's loss has nothing left to gain, but its gradient grows
+_VARIANCE_RATE = 0.05  # of the newest minibatch in the mixture's variance
+_SLACK = 1.5  # on that variance: at 1 an outcome missed by two deviations is given to another component for good
 
 
 class ForwardModel(nn.Module):
@@ -81,9 +83,11 @@ class MixtureDynamics(ForwardModel):
 
     .. math:: p(s' \mid s, a) = \sum_k \pi_k(s, a)\, \mathcal N(s';\ s + \mu_k(s, a),\ \sigma^2)
 
-    where sigma is not learned but measured: the root mean squared residual on data before it is trained on. With one component
-    the loss is the mean squared error. With several, the components are soft while the model errs (large sigma) and become the
-    distinct outcomes of (s, a) as it learns. Samples have ``noise_scale`` times the residual's deviation, feature by feature.
+    Samples have ``noise_scale`` times the error's deviation, feature by feature. With one component the loss is the mean
+    squared error. With several, sigma in the loss is no parameter but the residual of recent minibatches: components are soft
+    while the model errs and become the distinct outcomes of (s, a) as it learns. Squares are averaged over the features, not
+    summed: in many dimensions the likelihood itself is too hard to begin with. Rare outcomes of many-dimensional states are
+    found late or not at all.
 
     :param dim: of the features
     :param action_dim: of encoded actions
@@ -92,11 +96,14 @@ class MixtureDynamics(ForwardModel):
     :param noise_scale: of the samples' noise
     """
 
+    variance: Tensor
+
     def __init__(
         self, dim: int, action_dim: int, net_arch: Sequence[int], n_outcomes: int = 1, noise_scale: float = 1.0
     ) -> None:
         super().__init__(make_mlp(dim + action_dim, net_arch, n_outcomes * (dim + 1) if n_outcomes > 1 else dim), dim)
         self.dim, self.n_outcomes, self.noise_scale = dim, n_outcomes, noise_scale
+        self.register_buffer("variance", th.ones(()))
 
     def forward(self, features: Tensor, actions: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         """Samples of s', differentiable in features and actions but for the choice of the component; see ``Dynamics``."""
@@ -114,7 +121,10 @@ class MixtureDynamics(ForwardModel):
         errors = (next_features[:, None] - means).square()
         if self.n_outcomes == 1:
             return errors.mean()
-        return -self._log_joint(logits, errors).logsumexp(dim=1).mean()
+        log_joint = self._log_joint(logits, errors)
+        residual = (log_joint.detach().softmax(dim=1) * errors.detach().mean(dim=2)).sum(dim=1).mean()
+        self.variance.lerp_(residual, _VARIANCE_RATE)
+        return -log_joint.logsumexp(dim=1).mean()
 
     def squared_errors(self, features: Tensor, actions: Tensor, next_features: Tensor) -> Tensor:
         logits, means = self._outcomes(self.averaged, features, actions)
@@ -132,8 +142,8 @@ class MixtureDynamics(ForwardModel):
 
     def _log_joint(self, logits: Tensor, errors: Tensor) -> Tensor:
         """log pi_k N(s'; ...) up to a constant, (batch, K)."""
-        variance = self.squared_error.mean().clamp(min=_MIN_SIGMA**2)
-        return logits.log_softmax(dim=1) - 0.5 * errors.sum(dim=2) / variance
+        variance = _SLACK * self.variance.clamp(min=_MIN_VARIANCE)
+        return logits.log_softmax(dim=1) - 0.5 * errors.mean(dim=2) / variance
 
 
 class CategoricalDynamics(ForwardModel):
