@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sb3_infomax import __version__
-from sb3_infomax.compare.spec import RunSpec, UserError, parse_method, parse_settings, parse_steps
+from sb3_infomax.compare.spec import RunSpec, UserError, is_auxiliary, parse_method, parse_settings, parse_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +68,9 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
 def add_method(parser: argparse.ArgumentParser) -> None:
     """Options that name one method."""
     parser.add_argument("--algo", default="ppo", metavar="NAME", help="algorithm, see the command list (default: ppo)")
-    parser.add_argument("--reward", default="none", metavar="NAME", help="intrinsic reward, or none (default)")
+    parser.add_argument(
+        "--reward", default="none", metavar="NAME", help="intrinsic reward or auxiliary loss, or none (default)"
+    )
     parser.add_argument("--coef", type=float, metavar="X", help="coefficient of the bonus (default: the reward's own)")
     parser.add_argument("--preset", metavar="NAME", help="named settings of the reward, such as paper")
     add_settings(parser, "--reward-arg", "any other setting of the reward")
@@ -241,6 +243,10 @@ def run_check(arguments: argparse.Namespace) -> int:
 
     if arguments.reward.lower() == "none":
         raise UserError("check needs a reward: name it with --reward, such as --reward emi.")
+    if is_auxiliary(arguments.reward):
+        raise UserError(
+            f"check measures what a bonus does, and {arguments.reward} is an auxiliary loss: use train or compare."
+        )
     steps = None if arguments.timesteps is None else parse_steps(arguments.timesteps)
     arguments.timesteps = arguments.timesteps or "1000"
     for name, value in {"eval_points": 1, "eval_episodes": 1, "eval_actions": None, "success_return": None}.items():

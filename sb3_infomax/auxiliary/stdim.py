@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sb3_infomax.auxiliary.base import AuxiliaryModule, Encode
 from sb3_infomax.auxiliary.infonce import contrast, pair_metrics
 from sb3_infomax.networks.features import FeatureEncoder, Features
+from sb3_infomax.networks.preprocessing import is_image_space
 from sb3_infomax.types import KStepPairs
 
 
@@ -46,9 +47,15 @@ class STDIM(AuxiliaryModule):
         super().__init__(observation_space, action_space, encoder, **kwargs)
         local_map, global_dim = self.feature_shape
         if local_map is None:
-            raise ValueError("ST-DIM needs local features, and this encoder has no convolutions: use 'infonce' or 'cpc'.")
+            raise ValueError("ST-DIM needs local features, and this encoder shows none: use 'infonce' or 'cpc'.")
         self.global_to_local = nn.Linear(global_dim, local_map[0])
         self.local_to_local = nn.Linear(local_map[0], local_map[0])
+
+    @classmethod
+    def check_spaces(cls, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        super().check_spaces(observation_space, action_space)
+        if not is_image_space(observation_space):
+            raise ValueError("ST-DIM needs local features, and the observation is no picture: use 'infonce' or 'cpc'.")
 
     def loss(self, pairs: KStepPairs, encode: Encode, features: Features | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`AuxiliaryModule.loss`."""

@@ -32,6 +32,10 @@ class SavedCallback(BaseCallback):
         self._pending: dict[str, Any] | None = None
         self._pending_steps = 0
 
+    def detach(self) -> None:
+        """Take everything off the model; harmless at any time and twice."""
+        raise NotImplementedError
+
     def _config(self) -> dict[str, Any]:
         """What is needed to build the callback again, as JSON; both spaces among it."""
         raise NotImplementedError

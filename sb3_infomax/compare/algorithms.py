@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.compare.spec import Method, Part, RunSpec, UserError, check_names, parse_method
-from sb3_infomax.registry import ALGORITHMS, REWARDS, UnknownNameError, resolve
+from sb3_infomax.registry import ALGORITHMS, AUXILIARY, REWARDS, UnknownNameError, resolve
 
 if TYPE_CHECKING:
     import gymnasium as gym
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
+    from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
     from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+    from sb3_infomax.callbacks.saved import SavedCallback
 
 SB3_ALGORITHMS: dict[str, str | type] = {
     "a2c": "stable_baselines3:A2C",
@@ -193,6 +195,46 @@ def make_intrinsic_reward(method: Method, seed: int, saved: Path | None = None) 
         raise UserError(str(error)) from error
 
 
+def make_auxiliary_loss(part: Part, seed: int, saved: Path | None = None) -> "AuxiliaryLoss":
+    """The callback of one auxiliary loss.
+
+    :param part: the loss and its settings
+    :param seed: of its private generator
+    :param saved: go on from this file
+    """
+    from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
+
+    reserved = {"loss", "loss_kwargs", "save_path", "save_freq", "seed"}
+    shell_names = [name for name in parameters_of(AuxiliaryLoss) if name not in reserved]
+    try:
+        made = {"observation_space", "action_space", "encoder"}
+        own_names = [name for name in parameters_of(resolve(part.name, AUXILIARY, "auxiliary loss")) if name not in made]
+        check_names(part.settings, shell_names + own_names, part.name)
+        shell = {name: value for name, value in part.settings.items() if name in shell_names}
+        own = {name: value for name, value in part.settings.items() if name not in shell_names}
+        arguments = {"loss": part.name, "loss_kwargs": own, "seed": seed, **shell}
+        return AuxiliaryLoss(**arguments) if saved is None else AuxiliaryLoss.load(saved, **arguments)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def make_callbacks(method: Method, seed: int, saved: Path | None = None) -> "dict[str, SavedCallback]":
+    """All callbacks of a method, none for plain Stable-Baselines3, by the names of their files.
+
+    :param method: what to run
+    :param seed: of their private generators
+    :param saved: go on from the files in this folder
+    """
+    callbacks: dict[str, SavedCallback] = {}
+    intrinsic = make_intrinsic_reward(method, seed, None if saved is None else saved / "model.intrinsic.pt")
+    if intrinsic is not None:
+        callbacks["model.intrinsic.pt"] = intrinsic
+    for number, part in enumerate(method.losses):
+        name = f"model{number or ''}.auxiliary.pt"
+        callbacks[name] = make_auxiliary_loss(part, seed, None if saved is None else saved / name)
+    return callbacks
+
+
 def wants_two_heads(method: Method) -> bool:
     """Whether the bonus has a discount of its own or goes on over the ends of episodes.
 
@@ -238,7 +280,7 @@ def check_method(method: Method) -> None:
     """
     algorithm = resolve_algorithm(method.algorithm.name)
     check_names(method.algorithm.settings, parameters_of(algorithm), method.algorithm.name)
-    make_intrinsic_reward(method, seed=0)
+    make_callbacks(method, seed=0)
 
 
 def first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_infomax.compare.algorithms import check_method, make_intrinsic_reward, make_model
+from sb3_infomax.compare.algorithms import check_method, make_callbacks, make_model
 from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_method
 
@@ -30,10 +30,9 @@ def check_spec(spec: RunSpec) -> list[str]:
     env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
     try:
         model = make_model(spec, env, is_video_game(spec.env))
-        intrinsic = make_intrinsic_reward(method, spec.seed)
-        if intrinsic is not None:
-            intrinsic.init_callback(model)
-            intrinsic.detach()
+        for callback in make_callbacks(method, spec.seed).values():
+            callback.init_callback(model)
+            callback.detach()
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
     finally:

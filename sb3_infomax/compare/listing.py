@@ -35,20 +35,24 @@ def first_sentence(cls: type) -> str:
 
 
 def accepted(module: type, spaces: dict[str, gym.Space], of: str) -> str:
-    """Which kinds of space a reward module takes.
+    """Which kinds of space a module takes, each with at least one kind of the other.
 
     :param module: class with ``check_spaces``
     :param spaces: an example of each kind
     :param of: ``"observation"`` or ``"action"``
     """
-    names = []
-    for name, space in spaces.items():
-        pair = (space, ACTIONS["Discrete"]) if of == "observation" else (OBSERVATIONS["vectors"], space)
+
+    def takes(observation_space: gym.Space, action_space: gym.Space) -> bool:
         try:
-            module.check_spaces(*pair)  # type: ignore[attr-defined]
+            module.check_spaces(observation_space, action_space)  # type: ignore[attr-defined]
         except ValueError:
-            continue
-        names.append(name)
+            return False
+        return True
+
+    if of == "observation":
+        names = [name for name, space in spaces.items() if any(takes(space, action) for action in ACTIONS.values())]
+    else:
+        names = [name for name, space in spaces.items() if any(takes(other, space) for other in OBSERVATIONS.values())]
     return "all" if len(names) == len(spaces) else ", ".join(names)
 
 
@@ -92,13 +96,16 @@ def actions_of(algorithm: type) -> str:
     return ", ".join(names) or "see its documentation"
 
 
-def auxiliary_table() -> "Table | None":
-    """Auxiliary losses, once there are any."""
+def auxiliary_table() -> "Table":
+    """Auxiliary losses: name, paper, observations and actions they take, presets."""
     from rich.table import Table
 
-    if not AUXILIARY:
-        return None
-    table = Table("name", "what", title="Auxiliary losses", title_justify="left")
+    table = Table(title="Auxiliary losses (--reward NAME or ALGO+NAME)", title_justify="left")
+    for name in ("name", "paper", "observations", "actions", "presets"):
+        table.add_column(name, overflow="fold")
     for name in sorted(AUXILIARY):
-        table.add_row(name, first_sentence(resolve(name, AUXILIARY, kind="auxiliary loss")))
+        module = resolve(name, AUXILIARY, kind="auxiliary loss")
+        paper = getattr(module, "paper", "") or first_sentence(module)
+        spaces = (accepted(module, OBSERVATIONS, "observation"), accepted(module, ACTIONS, "action"))
+        table.add_row(name, paper, *spaces, ", ".join(getattr(module, "presets", {})))
     return table

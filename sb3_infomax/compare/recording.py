@@ -31,7 +31,7 @@ from sb3_infomax.compare.storage import (
 from sb3_infomax.randomness import PrivateRNG
 
 if TYPE_CHECKING:
-    from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+    from sb3_infomax.callbacks.saved import SavedCallback
 
 SUCCESS_KEYS = ("is_success", "success")
 MAX_EVALUATION_STEPS = 10_000  # an evaluation episode is cut there where the environment sets no limit
@@ -183,7 +183,7 @@ class Recorder(BaseCallback):
     :param eval_env: bare environments, one per evaluation episode
     :param threshold: return that counts as a success
     :param max_steps: cut evaluation episodes there
-    :param intrinsic: the callback of the run, saved with every checkpoint
+    :param callbacks: those of the run by the names of their files, saved with every checkpoint
     :param progress: called a few times a second with a short record
     :param deterministic: evaluate with the best action rather than a sampled one
     :param checkpoint_seconds: least wall time between two checkpoints; shorter runs write none
@@ -196,14 +196,14 @@ class Recorder(BaseCallback):
         eval_env: VecEnv,
         threshold: float | None = None,
         max_steps: int | None = None,
-        intrinsic: "IntrinsicReward | None" = None,
+        callbacks: "dict[str, SavedCallback] | None" = None,
         progress: Progress | None = None,
         deterministic: bool = True,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         super().__init__()
         self.spec, self.folder, self.eval_env, self.threshold = spec, folder, eval_env, threshold
-        self.max_steps, self.deterministic, self.intrinsic = max_steps, deterministic, intrinsic
+        self.max_steps, self.deterministic, self.callbacks = max_steps, deterministic, callbacks or {}
         self.progress, self.checkpoint_seconds = progress, checkpoint_seconds
         self.clock = Clock()
         self.evaluations: list[dict[str, Any]] = []
@@ -317,8 +317,8 @@ class Recorder(BaseCallback):
         self.model.save(partial / "model.zip")
         if isinstance(self.model, OffPolicyAlgorithm):
             self.model.save_replay_buffer(partial / "replay_buffer.pkl")
-        if self.intrinsic is not None:
-            self.intrinsic.save(partial / "model.intrinsic.pt")
+        for name, callback in self.callbacks.items():
+            callback.save(partial / name)
         self.monitor.flush()
         state = {
             "timesteps": int(self.num_timesteps),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from sb3_infomax.registry import unknown_name
+from sb3_infomax.registry import AUXILIARY, UnknownNameError, resolve, unknown_name
 
 # "+" joins the parts of a method, but not inside a number such as 1e+6.
 _JOIN = re.compile(r"\+(?=[A-Za-z_])")
@@ -78,16 +78,33 @@ class Part:
 
 @dataclass(frozen=True)
 class Method:
-    """An algorithm with the intrinsic rewards that are added to it, none for plain Stable-Baselines3.
+    """An algorithm with what is added to it, nothing for plain Stable-Baselines3.
 
     :param label: the text that it was read from; names the method in tables, pictures and folders
     :param algorithm: the algorithm and its own settings
     :param rewards: the intrinsic rewards, each with its settings
+    :param losses: the auxiliary losses, each with its settings
     """
 
     label: str
     algorithm: Part
     rewards: tuple[Part, ...] = ()
+    losses: tuple[Part, ...] = ()
+
+
+def is_auxiliary(name: str) -> bool:
+    """Whether a name is an auxiliary loss's; what cannot be found is taken for a reward's.
+
+    :param name: registered, or ``package.module:Class``
+    """
+    if ":" not in name:
+        return name in AUXILIARY
+    from sb3_infomax.auxiliary.base import AuxiliaryModule
+
+    try:
+        return issubclass(resolve(name, AUXILIARY), AuxiliaryModule)
+    except UnknownNameError:
+        return False
 
 
 def parse_part(text: str) -> Part:
@@ -99,10 +116,10 @@ def parse_part(text: str) -> Part:
 
 
 def parse_method(text: str) -> Method:
-    """Read ``algorithm[:key=value,...][+reward[:key=value,...]]...``
+    """Read ``algorithm[:key=value,...][+reward or loss[:key=value,...]]...``
 
-    ``ppo``, ``ppo+emi``, ``ppo+rnd:coef=0.5,preset=paper``, ``ppo:n_steps=512+rnd`` and ``ppo+rnd+emi`` (a mixture)
-    are methods. ``none`` as a reward is no reward.
+    ``ppo``, ``ppo+emi``, ``ppo+rnd:coef=0.5,preset=paper``, ``ppo:n_steps=512+rnd``, ``ppo+rnd+emi`` (a mixture) and
+    ``qrdqn+infonce:horizon=ada`` (an auxiliary loss) are methods. ``none`` as a reward is no reward.
 
     :param text: what the user typed
     :raises UserError: where it cannot be read
@@ -110,8 +127,10 @@ def parse_method(text: str) -> Method:
     parts = [parse_part(part) for part in _JOIN.split(text)]
     if not all(part.name for part in parts):
         raise UserError(f"Cannot read the method {text!r}: write it as ppo, ppo+emi or ppo+rnd:coef=0.5,preset=paper.")
-    rewards = tuple(part for part in parts[1:] if part.name != "none")
-    return Method(label=text.strip(), algorithm=parts[0], rewards=rewards)
+    added = [part for part in parts[1:] if part.name != "none"]
+    losses = tuple(part for part in added if is_auxiliary(part.name))
+    rewards = tuple(part for part in added if part not in losses)
+    return Method(label=text.strip(), algorithm=parts[0], rewards=rewards, losses=losses)
 
 
 @dataclass(frozen=True)

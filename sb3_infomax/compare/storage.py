@@ -134,7 +134,7 @@ class RunFolder:
 
     ``config.json`` (specification and versions), ``evaluations.csv`` (a row per evaluation episode), ``monitor.csv`` (a row
     per training episode, in Stable-Baselines3's Monitor format with two columns more), ``progress.json`` while it runs,
-    ``finished.json`` or ``failed.json`` at its end, ``model.zip`` and ``model.intrinsic.pt``, ``log.txt``, and
+    ``finished.json`` or ``failed.json`` at its end, ``model.zip`` and the callbacks' ``model*.pt``, ``log.txt``, and
     ``checkpoint_<steps>/`` in long runs.
 
     :param path: the folder
@@ -169,10 +169,6 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model.zip"
-
-    @property
-    def intrinsic(self) -> Path:
-        return self.path / "model.intrinsic.pt"
 
     @property
     def log(self) -> Path:
@@ -219,5 +215,6 @@ class RunFolder:
         for path in self.path.iterdir():
             if path.is_dir() and path.name.startswith("checkpoint_"):
                 shutil.rmtree(path)
-        for path in (self.evaluations, self.monitor, self.progress, self.finished, self.failed, self.model, self.intrinsic):
+        files = (self.evaluations, self.monitor, self.progress, self.finished, self.failed, self.model)
+        for path in (*files, *self.path.glob("model*.pt")):
             path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sb3_infomax.compare.algorithms import first_line, is_on_policy, make_intrinsic_reward, make_model, resolve_algorithm
+from sb3_infomax.compare.algorithms import first_line, is_on_policy, make_callbacks, make_model, resolve_algorithm
 from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env, success_threshold
 from sb3_infomax.compare.spec import Method, RunSpec, UserError, parse_method
 from sb3_infomax.compare.storage import RunFolder, locked, read_json, versions, write_json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
-    from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+    from sb3_infomax.callbacks.saved import SavedCallback
     from sb3_infomax.compare.recording import Progress
 
 
@@ -53,8 +53,8 @@ def learn_settings(model: "BaseAlgorithm", env: "VecEnv") -> dict[str, Any]:
 
 def restore(
     spec: RunSpec, method: Method, checkpoint: Path, env: "VecEnv"
-) -> "tuple[BaseAlgorithm, IntrinsicReward | None] | None":
-    """Learner and callback of a checkpoint, with random numbers of their own from here on.
+) -> "tuple[BaseAlgorithm, dict[str, SavedCallback]] | None":
+    """Learner and callbacks of a checkpoint, with random numbers of their own from here on.
 
     :param checkpoint: its folder
     :param env: fresh training environments
@@ -67,7 +67,7 @@ def restore(
         return None
     # load() has put the generators back to the run's beginning: the same numbers must not come twice
     model.set_random_seed((spec.seed + model.num_timesteps) % 2**31)
-    return model, make_intrinsic_reward(method, spec.seed, checkpoint / "model.intrinsic.pt")
+    return model, make_callbacks(method, spec.seed, checkpoint)
 
 
 def execute(
@@ -97,22 +97,22 @@ def execute(
     restored = None if checkpoint is None else restore(spec, method, checkpoint, env)
     if restored is None:
         folder.start_over()
-        model, intrinsic = make_model(spec, env, is_video_game(spec.env)), make_intrinsic_reward(method, spec.seed)
+        model, callbacks = make_model(spec, env, is_video_game(spec.env)), make_callbacks(method, spec.seed)
     else:
-        model, intrinsic = restored
+        model, callbacks = restored
     deterministic = evaluates_best_action(spec)
-    recorder = Recorder(spec, folder, eval_env, threshold, max_steps, intrinsic, progress, deterministic, checkpoint_seconds)
+    recorder = Recorder(spec, folder, eval_env, threshold, max_steps, callbacks, progress, deterministic, checkpoint_seconds)
     if restored is not None and checkpoint is not None:
         recorder.resume(read_json(checkpoint / "state.json"))
     try:
         model.learn(
             spec.timesteps - model.num_timesteps,
-            # the recorder saves at the start of a rollout, which has to be before the bonus prepares for it
-            callback=CallbackList([recorder] if intrinsic is None else [recorder, intrinsic]),
+            # the recorder saves at the start of a rollout, which has to be before the others prepare for it
+            callback=CallbackList([recorder, *callbacks.values()]),
             reset_num_timesteps=restored is None,
             **learn_settings(model, env),
         )
-        return finish(folder, model, intrinsic, recorder.clock.seconds())
+        return finish(folder, model, callbacks, recorder.clock.seconds())
     finally:
         recorder.close()
         env.close()
@@ -120,12 +120,12 @@ def execute(
 
 
 def finish(
-    folder: RunFolder, model: "BaseAlgorithm", intrinsic: "IntrinsicReward | None", seconds: dict[str, float]
+    folder: RunFolder, model: "BaseAlgorithm", callbacks: "dict[str, SavedCallback]", seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Save the trained model and mark the run as finished, in this order."""
     model.save(folder.model)
-    if intrinsic is not None:
-        intrinsic.save(folder.intrinsic)
+    for name, callback in callbacks.items():
+        callback.save(folder.path / name)
     record = {"timesteps": int(model.num_timesteps), "seconds": seconds, "versions": versions()}
     write_json(folder.finished, record)
     checkpoint = folder.checkpoint()

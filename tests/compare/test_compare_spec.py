@@ -1,5 +1,6 @@
 import pytest
 
+from sb3_infomax.compare.comparison import check_spec
 from sb3_infomax.compare.spec import (
     Part,
     RunSpec,
@@ -40,6 +41,29 @@ def test_values_are_read_as_python_where_they_are_python(text, value):
 def test_methods_are_read_with_their_settings(text, algorithm, rewards):
     method = parse_method(text)
     assert (method.algorithm, method.rewards, method.label) == (algorithm, rewards, text)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "sb3_infomax.auxiliary.infonce:InfoNCE"])
+def test_auxiliary_losses_are_told_from_rewards(loss):
+    method = parse_method(f"qrdqn+rnd+{loss}:horizon=ada,coef=0.5+curl")
+    assert method.rewards == (Part("rnd"),)
+    assert method.losses == (Part(loss, {"horizon": "ada", "coef": 0.5}), Part("curl"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ppo+infonce:horizn=ada", "horizn"),
+        ("ppo+infonce:horizon=far", "horizon must be"),
+        ("ppo+infonce:every=0", "every must be"),
+        ("ppo+infonce:preset=atari", "Unknown preset"),
+        ("trpo+infonce", "natural gradient"),
+        ("ppo+curl", "CURL compares shifted pictures"),
+    ],
+)
+def test_auxiliary_losses_that_cannot_run_are_refused_before_anything_starts(text, message):
+    with pytest.raises(UserError, match=message):
+        check_spec(RunSpec("CartPole-v1", text, 100))
 
 
 @pytest.mark.parametrize("text", ["", "+rnd", "  "])

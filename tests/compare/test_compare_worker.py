@@ -33,14 +33,26 @@ def run(folder, spec, **kwargs):
     return folder
 
 
-@pytest.mark.parametrize("method", ["ppo", "ppo+rnd", "dqn+icm"])
-def test_a_run_leaves_everything_in_its_folder(tmp_path, method):
+BATCH_OF_32 = "batch_size=32,dim=8"
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [
+        ("ppo", []),
+        ("ppo+rnd", ["model.intrinsic.pt"]),
+        ("dqn+icm", ["model.intrinsic.pt"]),
+        (f"qrdqn+infonce:{BATCH_OF_32}", ["model.auxiliary.pt"]),
+        (f"ppo+rnd+infonce:{BATCH_OF_32}+cpc:k=2", ["model.auxiliary.pt", "model.intrinsic.pt", "model1.auxiliary.pt"]),
+    ],
+)
+def test_a_run_leaves_everything_in_its_folder(tmp_path, method, files):
     folder = run(tmp_path, spec_of(method))
     rows = read_rows(folder.evaluations)
     assert len(rows) == 2 * 5 and sorted({row["timesteps"] for row in rows})[0] == 0
     assert read_json(folder.finished)["timesteps"] == 512
     assert read_json(folder.config)["versions"]["torch"] == th.__version__
-    assert folder.model.exists() and folder.intrinsic.exists() == ("+" in method)
+    assert folder.model.exists() and sorted(path.name for path in tmp_path.glob("*.pt")) == files
     episodes = load_results(str(tmp_path))  # Stable-Baselines3's own reader
     assert episodes["l"].sum() <= 512 and (episodes["r"] == episodes["l"]).all()
 
@@ -81,7 +93,7 @@ def cut_at(steps):
     return progress
 
 
-@pytest.mark.parametrize("method", ["ppo", "ppo+rnd", "dqn+rnd"])
+@pytest.mark.parametrize("method", ["ppo", "ppo+rnd", "dqn+rnd", f"dqn+infonce:{BATCH_OF_32}"])
 def test_a_run_that_was_cut_goes_on_from_its_checkpoint(tmp_path, monkeypatch, method):
     monkeypatch.setattr("sb3_infomax.compare.recording.REPORT_SECONDS", 0.0)
     spec = spec_of(method)
