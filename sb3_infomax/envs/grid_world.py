@@ -133,11 +133,24 @@ class GridWorldEnv(gym.Env[Any, np.int64]):
         return np.bincount(self._starts, minlength=self.n_states) / len(self._starts)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """
+        Start an episode.
+
+        :param seed: of the random numbers, from here on
+        :param options: none
+        :return: observation, info
+        """
         super().reset(seed=seed)
         self.state = int(self._starts[self.np_random.integers(len(self._starts))])
         return self.observations[self.state].copy(), {"state": self.state}
 
     def step(self, action: np.int64) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """
+        Act once.
+
+        :param action: its number
+        :return: observation, reward, terminated (at a goal), truncated (never), info
+        """
         if self._certain_move is not None:
             move = self._certain_move[action]
         else:
@@ -148,6 +161,9 @@ class GridWorldEnv(gym.Env[Any, np.int64]):
         return self.observations[self.state].copy(), reward, terminated, False, {"state": self.state}
 
     def render(self) -> Any:
+        """
+        :return: a picture (rows, columns, 3) of uint8, or text with ``A`` where the walker is
+        """
         if self.render_mode == "ansi":
             characters = self.map.copy()
             characters[tuple(self.cells[self.state])] = "A"
