@@ -43,6 +43,8 @@ class ValueBased(DQN):
         """Gradient steps on batches sampled from the replay buffer; see ``DQN.train``."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
+        # all that has gradients; to look for it through the whole policy is a quarter of the time of clipping
+        trained = [parameter for group in self.policy.optimizer.param_groups for parameter in group["params"]]
         losses = []
         for _ in range(gradient_steps):
             assert self.replay_buffer is not None
@@ -51,7 +53,7 @@ class ValueBased(DQN):
             losses.append(loss.item())
             self.policy.optimizer.zero_grad()
             loss.backward()
-            th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            th.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
             self.policy.optimizer.step()
             self._after_gradient_step(loss)
         self._n_updates += gradient_steps

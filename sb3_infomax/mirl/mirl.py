@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sb3_infomax.common.value_based import ValueBased
 from sb3_infomax.mirl.policies import CnnPolicy, MIRLPolicy, MlpPolicy, MultiInputPolicy
-from sb3_infomax.mirl.prior import kl_divergence, soft_policy, soft_value, soft_value_of_policy
+from sb3_infomax.mirl.prior import ActionPrior, kl_divergence, soft_policy, soft_value, soft_value_of_policy
 
 BETA_SCHEDULES = ("inverse_loss", "linear", "constant")
 LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "huber": F.smooth_l1_loss}
@@ -93,6 +93,7 @@ class MIRL(ValueBased):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy: MIRLPolicy
+    action_prior: ActionPrior
 
     def __init__(
         self,
@@ -150,23 +151,27 @@ class MIRL(ValueBased):
                 f"{type(self).__name__} learns from single steps (n_steps=1): "
                 "n-step returns would lack the penalties of the steps in between."
             )
-        n_actions = len(self.policy.prior.numpy())
+        n_actions = len(self.action_prior.numpy())
         if not 0.0 < self.prior_floor * n_actions < 1.0:
             raise ValueError(
                 f"prior_floor must be between 0 and 1 / {n_actions} (one over the actions), got {self.prior_floor}."
             )
-        self.policy.prior.start(self.initial_prior, self.prior_floor)
+        self.action_prior.start(self.initial_prior, self.prior_floor)
         self._set_beta(self.beta_schedule(1.0) if callable(self.beta_schedule) else self.beta_init)
+
+    def _create_aliases(self) -> None:
+        super()._create_aliases()
+        self.action_prior = self.policy.prior
 
     @property
     def prior(self) -> NDArray[np.float64]:
         """rho as it stands, shape (n_actions,)."""
-        return self.policy.prior.numpy().copy()
+        return self.action_prior.numpy().copy()
 
     @property
     def beta(self) -> float:
         """The inverse temperature as it stands."""
-        return float(self.policy.prior.beta)
+        return float(self.action_prior.beta)
 
     def _set_beta(self, value: float) -> None:
         """Within its bounds.
@@ -175,13 +180,13 @@ class MIRL(ValueBased):
         """
         if math.isnan(value):
             raise ValueError("beta_schedule returned NaN.")
-        self.policy.prior.beta.fill_(min(max(value, self.beta_min), self.beta_max))
+        self.action_prior.beta.fill_(min(max(value, self.beta_min), self.beta_max))
 
     def _sample_action(self, learning_starts: int, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
         """Act at s_i, then move the prior towards pi(. | s_i), of which acting has computed all but rho."""
         actions = super()._sample_action(learning_starts, *args, **kwargs)
         if self.learn_prior and self.num_timesteps >= learning_starts:
-            self.policy.prior.update(self.policy.last_weights, self.prior_lr, self.prior_floor)
+            self.action_prior.update(self.policy.last_weights, self.prior_lr, self.prior_floor)
         return actions
 
     def predict(
@@ -202,9 +207,10 @@ class MIRL(ValueBased):
         """
         actions, state = self.policy.predict(observation, state, episode_start, deterministic)
         if not deterministic:
-            explores = np.random.random_sample(actions.shape) < self.exploration_rate
-            if explores.any():
-                actions = np.where(explores, self.policy.prior.sample(actions.shape), actions)
+            coins = np.random.random_sample(actions.size)
+            if min(coins.tolist()) < self.exploration_rate:
+                explores = coins.reshape(actions.shape) < self.exploration_rate
+                actions = np.where(explores, self.action_prior.sample(actions.shape), actions)
         return actions, state
 
     def _compute_loss(self, replay_data: Any) -> Tensor:
@@ -220,8 +226,8 @@ class MIRL(ValueBased):
 
     def _soft_value(self, observations: Any) -> Tensor:
         """The target network's V, shape (batch, 1)."""
-        q_values, prior = self.q_net_target(observations), self.policy.prior
-        log_prior, beta = prior.log(q_values.device), float(prior.beta)
+        q_values = self.q_net_target(observations)
+        log_prior, beta = self.action_prior.log(q_values.device), self.beta
         if self.double_q:
             return soft_value_of_policy(self.q_net(observations), q_values, log_prior, beta)
         return soft_value(q_values, log_prior, beta)
@@ -233,8 +239,8 @@ class MIRL(ValueBased):
         if not math.isfinite(squared_error):
             raise FloatingPointError(f"The loss is {squared_error}: lower the learning rate or scale the rewards.")
         if self.beta_schedule == "inverse_loss":
-            beta, inverse = self.beta, 1.0 / max(squared_error, 1.0 / self.beta_max)
-            self._set_beta(beta + self.beta_lr * (inverse - beta))
+            beta = self.beta
+            self._set_beta(beta + self.beta_lr * (1.0 / max(squared_error, 1.0 / self.beta_max) - beta))
 
     def _on_step(self) -> None:
         super()._on_step()
@@ -245,7 +251,7 @@ class MIRL(ValueBased):
 
     def diagnostics(self) -> dict[str, float]:
         """What is logged, under names without ``train/``; the informations only once there was a batch."""
-        prior, beta = self.policy.prior.numpy(), self.beta
+        prior, beta = self.action_prior.numpy(), self.beta
         logs = {"beta": beta, "temperature": 1.0 / beta, "prior_entropy": -float((prior * np.log(prior)).sum())}
         if self._batch_q_values is not None:
             policy = soft_policy(self._batch_q_values.cpu().double().numpy(), prior, beta)
@@ -261,4 +267,4 @@ class MIRL(ValueBased):
         super().dump_logs()
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_batch_q_values", "_squared_error"]
+        return [*super()._excluded_save_params(), "action_prior", "_batch_q_values", "_squared_error"]

@@ -150,11 +150,12 @@ class ActionPrior(nn.Module):
         :param floor: no probability ends below: products never bring an action back from 0
         """
         # lists: for as few numbers as there are actions, a quarter of numpy's time
-        rho = self.numpy().tolist()
+        view = self.numpy()
+        rho = view.tolist()
         for w in weights.tolist():
             step = learning_rate / sum(map(mul, rho, w))
             rho = [p * (1.0 - learning_rate + step * x) for p, x in zip(rho, w, strict=True)]
         if min(rho) < floor:
             rho = [max(p, floor) for p in rho]
             rho[rho.index(max(rho))] += 1.0 - sum(rho)
-        self.numpy()[:] = rho
+        view[:] = rho
