@@ -24,9 +24,10 @@ class MIRLPolicy(dqn.DQNPolicy):
         self.prior = ActionPrior(int(self.action_space.n))  # type: ignore[attr-defined]
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        q_values = self.q_net(obs)
-        self.last_weights = weights = self.prior.weights(q_values.detach().cpu().double().numpy())
-        return th.from_numpy(self.prior.greedy(weights)).to(q_values.device)
+        q_values, prior = self.q_net(obs), self.prior
+        weights = prior.weights(q_values.detach().cpu().double().numpy())
+        vars(self)["last_weights"] = weights  # a module's own way to set an attribute takes as long as the line above
+        return th.from_numpy(prior.greedy(weights)).to(q_values.device)
 
     def set_training_mode(self, mode: bool) -> None:
         # every predict() asks for it, and telling all modules takes a third of its time
