@@ -133,7 +133,7 @@ def test_terms_equal_an_explicit_loop_over_locations():
                 key = later.local_map[:, :, row, column] if name[1] == "l" else later.global_vector
                 raw = term.psi(th.cat([query, action], 1)) @ term.phi(key).T / math.sqrt(16)
                 losses.append(F.cross_entropy(raw, th.arange(7)))
-        assert float(contrast(scores, th.ones(7, dtype=th.bool))[0]) == pytest.approx(float(sum(losses)) / 9, abs=1e-5)
+        assert contrast(scores, th.ones(7, dtype=th.bool))[0].item() == pytest.approx(sum(losses).item() / 9, abs=1e-5)
 
 
 def test_heads_have_the_released_numbers_of_parameters():
