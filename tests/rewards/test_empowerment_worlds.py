@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch as th
 from planning import ends, plan
+from worlds import assert_landscape, bits, exact_bits, true_dynamics, uniform_bits
 
 from sb3_infomax.envs.grid_world import GridWorldEnv
-from sb3_infomax.mi.channel import mutual_information
-from sb3_infomax.mi.empowerment import empowerment, n_step_channel
 from sb3_infomax.rewards.empowerment_mine import MINEEmpowerment
 from sb3_infomax.rewards.empowerment_variational import VariationalEmpowerment
 from sb3_infomax.types import Transitions
@@ -34,17 +33,6 @@ def random_transitions(env, rng):
     return replace(Transitions.from_pairs(*map(th.from_numpy, (states, following, actions))), shape=ROLLOUT)
 
 
-def true_dynamics(env):
-    """The world itself in place of a learned forward model."""
-    cumulative = th.tensor(env.transition_matrix().cumsum(axis=2), dtype=th.float32)
-
-    def follow(features, actions, uniform, normal):
-        reached = (cumulative[actions.argmax(1), features.argmax(1)][:, :-1] <= uniform[:, None]).sum(dim=1)
-        return th.nn.functional.one_hot(reached, features.shape[1]).float()
-
-    return follow
-
-
 def learn(cls, env, horizon, n_steps, batch_size=256, **settings):
     """A module that was trained on random transitions with a decaying step size."""
     rng, rollouts = np.random.default_rng(0), -(-n_steps // (10 * math.prod(ROLLOUT) // batch_size))
@@ -55,27 +43,6 @@ def learn(cls, env, horizon, n_steps, batch_size=256, **settings):
             group["lr"] = 0.5 * module.learning_rate * (1 + math.cos(math.pi * rollout / rollouts))
         module.update(random_transitions(env, rng))
     return module
-
-
-def bits(module, env):
-    """What it says of every state."""
-    return module.empowerment(th.from_numpy(env.observations)).double().numpy() / math.log(2)
-
-
-def exact_bits(env, horizon):
-    return empowerment(env.transition_matrix(), horizon, unit="bits", tolerance=1e-3)
-
-
-def uniform_bits(env, horizon):
-    """What uniformly random actions tell of the state that they lead to."""
-    channel = n_step_channel(env.transition_matrix(), horizon)
-    return mutual_information(np.full(channel.shape[1], 1 / channel.shape[1]), channel, unit="bits")
-
-
-def assert_landscape(found, exact, mae, above=0.02, correlation=0.98):
-    assert abs(found - exact).mean() < mae
-    assert (found - exact).max() < above
-    assert np.corrcoef(found, exact)[0, 1] > correlation
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
