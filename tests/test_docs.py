@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-WITH_CODE = ["guide/own_module.md", "guide/pacman.md"]
+WITH_CODE = ["guide/auxiliary_losses.md", "guide/own_module.md", "guide/pacman.md"]
 
 
 @pytest.mark.parametrize("page", WITH_CODE)
