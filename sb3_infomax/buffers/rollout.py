@@ -47,7 +47,7 @@ class RolloutFrames:
         self.arrays = {key: np.zeros((capacity, *array.shape[2:]), dtype=array.dtype) for key, array in arrays.items()}
         views = {key: array[: self.n_rows].reshape(arrays[key].shape) for key, array in self.arrays.items()}
         self.view: Any = views if isinstance(observations, dict) else views[""]
-        buffer.observations = self.view
+        buffer.observations = self.view  # type: ignore[assignment]
         self.next_index = np.arange(self.n_rows) + self.n_envs
         self.valid = np.ones(self.n_rows, dtype=bool)
         self.dones = np.zeros(self.n_rows, dtype=bool)
