@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers tell apart; plain algorithms come first and get the grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREYS = ("#4D4D4D", "#8C8C8C", "#B3B3B3")
+LONGEST_LABEL = 24  # characters of a method at the end of its line; longer ones go into a legend
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -90,6 +91,8 @@ def draw(axes: "Axes", curves: dict[str, Curves], colour: dict[str, str], title:
         line.set(marker=MARKERS[index % len(MARKERS)], markersize=5, markevery=(index * every // max(len(curves), 1), every))
         ends[method] = (float(steps[-1]), float(np.clip(mean[known][-1], low, high)))
     axes.set_ylim(low, high)
+    if max(map(len, colour)) > LONGEST_LABEL:
+        ends = {}  # the legend names them
     heights = spread([end for _, end in ends.values()], 0.065 * (high - low), low, high)
     for (method, (step, end)), height in zip(ends.items(), heights, strict=True):
         axes.annotate(
@@ -139,6 +142,9 @@ def plot_curves(runs: list[Run], path: Path, title: str) -> Path | None:
     panels[0].set_xlim(0, max(curve.steps[-1] for curve in everything))
     draw(panels[0], evaluation, colour, "evaluation return", low, high)
     draw(panels[1], training, colour, "return of training episodes", low, high)
+    if max(map(len, colour)) > LONGEST_LABEL:
+        lines = [plt.Line2D([], [], color=colour[method], linewidth=2.2, label=method) for method in done]
+        figure.legend(handles=lines, loc="outside lower left", frameon=False, fontsize=9)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=14, fontweight="bold")
     note = "seed" if seeds == "1" else "seeds: mean (bold), 95 % bootstrap interval (shaded), single seeds (thin)"
     cut = "; lower returns of the beginning are cut off" if any(np.nanmin(curve.values) < low for curve in everything) else ""
