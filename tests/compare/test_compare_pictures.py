@@ -3,10 +3,11 @@ import csv
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 from runs_on_disk import stored_run
 
-from sb3_infomax.compare.plot import colours, limits, plot_curves, spread
+from sb3_infomax.compare.plot import LONGEST_LABEL, colours, draw, limits, plot_curves, spread
 from sb3_infomax.compare.statistics import Curves, Score, Summary
 from sb3_infomax.compare.table import caption, rich_table, write_tables
 
@@ -43,6 +44,15 @@ def test_the_picture_is_written(tmp_path):
     assert image.shape[0] > 600 and image.shape[1] > 1500
     assert image[..., :3].std() > 0.05
     assert sorted(file.name for file in tmp_path.glob("curves*")) == ["curves.png"]
+
+
+def test_long_names_of_methods_are_in_a_legend_and_take_no_room_from_the_curves(tmp_path):
+    axes = Figure().subplots()
+    curve = Curves(np.array([0.0, 1.0]), np.zeros((2, 2)))
+    for method, n_labels in (("ppo+rnd", 1), ("ppo+rnd:" + "x" * LONGEST_LABEL, 0)):
+        axes.clear()
+        draw(axes, {method: curve}, {method: "red"}, "", -1.0, 1.0)
+        assert len(axes.texts) == n_labels
 
 
 def test_no_picture_without_a_finished_run(tmp_path):

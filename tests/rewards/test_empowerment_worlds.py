@@ -62,7 +62,7 @@ def test_two_steps_in_deterministic_mazes(seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_three_steps_in_deterministic_mazes(seed):
     env = maze(seed)
-    module = learn(VariationalEmpowerment, env, 3, 3000, batch_size=512, net_arch=(128, 128))
+    module = learn(VariationalEmpowerment, env, 3, 3000, batch_size=512, net_arch=(256,))
     assert_landscape(bits(module, env), exact_bits(env, 3), mae=0.08)
 
 
@@ -122,7 +122,7 @@ def test_mine_under_slip_is_a_lower_bound():
 def test_a_planner_paid_the_learned_empowerment_goes_to_the_centre_and_one_fined_it_into_corners():
     env = GridWorldEnv("room_7x7", stay=True)
     transition = env.transition_matrix()
-    learned = bits(learn(VariationalEmpowerment, env, 3, 3000, batch_size=512, net_arch=(128, 128)), env)
+    learned = bits(learn(VariationalEmpowerment, env, 3, 3000, batch_size=512, net_arch=(256,)), env)
     assert {*ends(transition, plan(transition, learned))} == {env.state_of(3, 3)}
     corners = {env.state_of(row, column) for row in (0, 6) for column in (0, 6)}
     assert {*ends(transition, plan(transition, -learned))} <= corners
