@@ -108,7 +108,7 @@ class MINEEmpowerment(EmpowermentReward):
         published: bool = False,
         max_sequences: int = 32,
         learning_rate: float = 3e-3,
-        n_epochs: int = 2,
+        n_epochs: int = 1,
         max_grad_norm: float | None = 10.0,
         **kwargs: Any,
     ) -> None:
