@@ -128,7 +128,7 @@ def main() -> None:
         draw(axes, curves["evaluation"], COLOUR, f"{title}: evaluation return", *limits(list(curves["evaluation"].values())))
     for axes in panels.flat[len(found) :]:
         axes.set_visible(False)
-    figure.savefig(results / "curves.png", dpi=90)
+    figure.savefig(results / "curves.png", dpi=70)
     plt.close(figure)
     rows = [row for title, curves in found.items() for row in table_rows(title, curves)]
     (results / "README.md").write_text(README.format(rows="\n".join(rows)))
