@@ -260,7 +260,9 @@ def test_the_imagined_end_is_that_of_all_actions_in_turn_plus_the_sensors_noise(
 @BOTH
 @pytest.mark.parametrize("scale_free", [None, True, False])
 def test_the_bonus_is_plus_the_empowerment_of_the_state_reached_and_0_where_the_episode_ended(cls, scale_free):
-    module, data = trained(cls, scale_free=scale_free, dynamics=lambda s, a, uniform, normal: s + a.argmax(1)[:, None])
+    module, data = trained(
+        cls, n_updates=20, scale_free=scale_free, dynamics=lambda s, a, uniform, normal: s + a.argmax(1)[:, None]
+    )
     data = replace(data, terminations=th.arange(len(data)) % 5 == 0)
     nats, bonus = module.empowerment(data.next_observations), module.compute(data)
     assert nats.max() > 0.1 and not bonus[data.terminations].any()
