@@ -16,10 +16,10 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from sb3_infomax.compare.plot import COLOURS, GREYS, draw, limits
 from sb3_infomax.compare.runner import Run
-from sb3_infomax.compare.statistics import Curves, Score, bootstrap, evaluation_curve, final, training_curve
 from sb3_infomax.compare.storage import RunFolder
+from sb3_infomax.report.figures import COLOURS, GREYS, draw, limits
+from sb3_infomax.report.statistics import Curves, Score, bootstrap, evaluation_curve, final, training_curve
 
 TASKS = {
     task + extra: title + (", 12 useless actions" if extra else "")

@@ -18,10 +18,10 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from sb3_infomax.compare.plot import COLOURS, GREYS, draw
-from sb3_infomax.compare.statistics import Curves, bootstrap
 from sb3_infomax.envs import CORRIDOR_3X20, POCKET_8X8
 from sb3_infomax.mirl.tabular import TabularMDP, TabularQ
+from sb3_infomax.report.figures import COLOURS, GREYS, draw
+from sb3_infomax.report.statistics import Curves, bootstrap
 
 LEARNERS: dict[str, dict] = {
     "QL": {"method": "ql"},

@@ -16,8 +16,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sb3_infomax.compare.plot import colours, draw
-from sb3_infomax.compare.statistics import Curves, bootstrap
+from sb3_infomax.report.figures import colours, draw
+from sb3_infomax.report.statistics import Curves, bootstrap
 
 METHODS = ("trpo", "trpo+emi")
 # Ends of the curves in the paper's figure, read off the picture (about 2 % of the axis); 5 seeds, 5 million steps

@@ -12,8 +12,6 @@ from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_meth
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sb3_infomax.compare.runner import Run
-
 
 def check_spec(spec: RunSpec) -> list[str]:
     """Make everything once and throw it away: what is wrong is said before any training starts.
@@ -69,37 +67,13 @@ def compare(specs: list[RunSpec], out: Path, workers: int, console: "Console") -
     """
     from sb3_infomax.compare.display import make_display
     from sb3_infomax.compare.runner import compare_runs
+    from sb3_infomax.report.conclusion import conclude
 
     notes = [note for spec in {spec.method: spec for spec in specs}.values() for note in check_spec(spec)]
     for note in dict.fromkeys(notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     runs = compare_runs(specs, out, workers, make_display(console))
     return conclude(runs, out, console)
-
-
-def conclude(runs: "list[Run]", out: Path, console: "Console") -> int:
-    """Picture and tables of what is finished, and what failed."""
-    from sb3_infomax.compare.plot import plot_curves
-    from sb3_infomax.compare.statistics import by_method, summarize
-    from sb3_infomax.compare.table import rich_table, write_tables
-    from sb3_infomax.compare.worker import evaluates_best_action
-
-    spec = runs[0].spec
-    title = f"{spec.env}, {spec.timesteps:,} steps"
-    rows = [summarize(method, group) for method, group in by_method(runs).items()]
-    picture = plot_curves(runs, out / "curves.png", title)
-    best = {evaluates_best_action(run.spec) for run in runs}
-    tables = write_tables(rows, out, title, best)
-    console.print(rich_table(rows, title, best))
-    for name, paths in (("Picture", [picture] if picture else []), ("Tables", tables)):
-        if paths:
-            text = f"{name}: {', '.join(map(str, paths))}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-    failed = [run for run in runs if run.state == "failed"]
-    for run in failed:
-        text = f"FAILED {run.name}: {run.reason} (log: {run.folder.log})"
-        console.print(text, markup=False, highlight=False, soft_wrap=True, style="red")
-    return 1 if failed else 0
 
 
 def default_out(kind: str, env: str) -> Path:

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_infomax.compare.statistics import FINAL_SHARE, Score, Summary
 from sb3_infomax.compare.storage import csv_text, write_atomic
+from sb3_infomax.report.statistics import FINAL_SHARE, Score, Summary
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -3,7 +3,7 @@ import pytest
 from runs_on_disk import stored_run
 
 from sb3_infomax.compare.runner import Run
-from sb3_infomax.compare.statistics import (
+from sb3_infomax.report.statistics import (
     Curves,
     bootstrap,
     evaluation_curve,

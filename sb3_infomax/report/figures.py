@@ -8,7 +8,7 @@ import numpy as np
 
 from sb3_infomax.compare.display import steps_text
 from sb3_infomax.compare.runner import Run
-from sb3_infomax.compare.statistics import Curves, by_method, evaluation_curve, intervals, training_curve
+from sb3_infomax.report.statistics import Curves, by_method, evaluation_curve, intervals, training_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from runs_on_disk import stored_run
 
-from sb3_infomax.compare.plot import LONGEST_LABEL, colours, draw, limits, plot_curves, spread
-from sb3_infomax.compare.statistics import Curves, Score, Summary
-from sb3_infomax.compare.table import caption, rich_table, write_tables
+from sb3_infomax.report.figures import LONGEST_LABEL, colours, draw, limits, plot_curves, spread
+from sb3_infomax.report.statistics import Curves, Score, Summary
+from sb3_infomax.report.tables import caption, rich_table, write_tables
 
 NOTHING = Score(float("nan"), float("nan"), float("nan"))
 ROWS = [
