@@ -26,6 +26,7 @@ LAYERS = [
     ["envs"],
     ["c51", "driml", "mirl"],
     ["compare", "report"],
+    ["tune"],
     ["cli", "__main__"],
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
