@@ -25,8 +25,7 @@ LAYERS = [
     ["callbacks", "vec_env"],
     ["envs"],
     ["c51", "driml", "mirl"],
-    ["compare", "report"],
-    ["tune"],
+    ["compare", "report", "tune", "zoo"],
     ["cli", "__main__"],
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

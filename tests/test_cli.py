@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import sb3_infomax
-from sb3_infomax.cli import main, make_parser, method_text, parse_seeds
+from sb3_infomax.cli import main, make_parser
+from sb3_infomax.compare.options import method_text, parse_seeds
 from sb3_infomax.compare.runner import Run, plan
 from sb3_infomax.compare.spec import RunSpec, UserError
 from sb3_infomax.compare.storage import RunFolder, write_json

@@ -1,0 +1,193 @@
+"""The commands ``list``, ``train``, ``compare``, ``check``, ``demo`` and ``empowerment-map``: arguments in, exit code out.
+
+They only read arguments and show results. Torch is imported after the arguments are read, so that help and mistakes come at
+once.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sb3_infomax.compare.options import (
+    add_environment,
+    add_evaluation,
+    add_method,
+    add_settings,
+    base_spec,
+    check_workers,
+    make_console,
+    method_text,
+    parse_seeds,
+)
+from sb3_infomax.compare.spec import RunSpec, UserError, is_auxiliary, parse_settings, parse_steps
+
+if TYPE_CHECKING:
+    from sb3_infomax.compare.options import Commands
+
+GO_ON = "Stopped. Finished runs are kept: the same command again goes on from here."
+
+
+def add_commands(commands: "Commands", common: argparse.ArgumentParser) -> None:
+    """Tell the command line what there is here.
+
+    :param commands: where to add
+    :param common: options that every command has
+    """
+    commands.add_parser("list", parents=[common], help="what there is").set_defaults(run=run_list)
+    add_train(commands, common)
+    add_compare(commands, common)
+    add_check(commands, common)
+    add_demo(commands, common)
+    add_empowerment_map(commands, common)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Tables of what there is."""
+    from sb3_infomax.compare.listing import algorithm_table, auxiliary_table, reward_table
+
+    console = make_console()
+    for table in (reward_table(), auxiliary_table(), algorithm_table()):
+        if table is not None:
+            console.print(table)
+    return 0
+
+
+def add_train(commands: "Commands", common: argparse.ArgumentParser) -> None:
+    """``train``."""
+    parser = commands.add_parser("train", parents=[common], help="train one agent and store everything about it")
+    add_environment(parser)
+    add_method(parser)
+    parser.add_argument("--timesteps", default="1e6", metavar="N", help="environment steps (default: 1e6)")
+    add_evaluation(parser)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/train/ENV/METHOD/seed_N")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
+    again.add_argument("--overwrite", action="store_true", help="start anew where the folder holds a run")
+    how = "Stopped. The same command with --resume goes on from the last checkpoint."
+    parser.set_defaults(run=run_train, when_stopped=how)
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """One run in this process."""
+    from sb3_infomax.compare.training import train
+
+    spec = base_spec(arguments, method_text(arguments), arguments.seed)
+    return train(spec, arguments.out, arguments.resume, arguments.overwrite, make_console())
+
+
+def add_compare(commands: "Commands", common: argparse.ArgumentParser) -> None:
+    """``compare``."""
+    parser = commands.add_parser(
+        "compare",
+        parents=[common],
+        help="methods x seeds in parallel; ends with learning curves and a table",
+        epilog="A method is ALGO or ALGO+REWARD, with settings behind a colon: ppo  ppo+emi  ppo+rnd:coef=0.5,preset=paper  "
+        "ppo:n_steps=512+icm  ppo+rnd+emi (a mixture). The same command again goes on where it was.",
+    )
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="such as ppo, ppo+emi or ppo+rnd:coef=0.5")
+    add_environment(parser)
+    parser.add_argument("--seeds", default="5", metavar="N", help="how many (default: 5), or which: 3,7,8")
+    parser.add_argument("--timesteps", default="60000", metavar="N", help="environment steps of each run (default: 60000)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    add_evaluation(parser)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/compare/ENV")
+    parser.set_defaults(run=run_compare, when_stopped=GO_ON)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Methods x seeds."""
+    from sb3_infomax.compare.comparison import compare, default_out, specs_of
+
+    if not arguments.methods:
+        raise UserError("compare needs methods, before the options: sb3-infomax compare ppo ppo+rnd --env ID.")
+    seeds = parse_seeds(arguments.seeds)
+    base = base_spec(arguments, arguments.methods[0], seeds[0])
+    specs = specs_of(base, arguments.methods, seeds)
+    out = arguments.out or default_out("compare", arguments.env)
+    return compare(specs, out, check_workers(arguments.workers), make_console())
+
+
+def add_check(commands: "Commands", common: argparse.ArgumentParser) -> None:
+    """``check``."""
+    parser = commands.add_parser(
+        "check", parents=[common], help="does the bonus reach the learner here, and what does it cost"
+    )
+    add_environment(parser)
+    add_method(parser)
+    parser.add_argument("--timesteps", metavar="N", help="steps of each short run (default: three rollouts, or 1500)")
+    parser.set_defaults(run=run_check)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """The bonus in the user's own stack."""
+    from sb3_infomax.compare.check import check
+
+    if arguments.reward.lower() == "none":
+        raise UserError("check needs a reward: name it with --reward, such as --reward emi.")
+    if is_auxiliary(arguments.reward):
+        raise UserError(
+            f"check measures what a bonus does, and {arguments.reward} is an auxiliary loss: use train or compare."
+        )
+    steps = None if arguments.timesteps is None else parse_steps(arguments.timesteps)
+    arguments.timesteps = arguments.timesteps or "1000"
+    for name, value in {"eval_points": 1, "eval_episodes": 1, "eval_actions": None, "success_return": None}.items():
+        setattr(arguments, name, value)
+    return check(base_spec(arguments, method_text(arguments), arguments.seed), steps, make_console())
+
+
+def add_demo(commands: "Commands", common: argparse.ArgumentParser) -> None:
+    """``demo``."""
+    parser = commands.add_parser("demo", parents=[common], help="a real comparison in about three minutes")
+    parser.add_argument("--seeds", metavar="N", help="how many (default: 3), or which: 3,7,8")
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    parser.set_defaults(run=run_demo, when_stopped=GO_ON)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """``compare`` with the settings of :mod:`sb3_infomax.compare.demo`."""
+    from sb3_infomax.compare.comparison import compare, specs_of
+    from sb3_infomax.compare.demo import DEMO
+
+    shared: dict[str, Any] = {key: value for key, value in DEMO.items() if key not in ("methods", "seeds")}
+    base = RunSpec(method=DEMO["methods"][0], **shared)
+    seeds = parse_seeds(arguments.seeds) if arguments.seeds is not None else range(DEMO["seeds"])
+    specs = specs_of(base, DEMO["methods"], seeds)
+    return compare(specs, arguments.out, check_workers(arguments.workers), make_console())
+
+
+def add_empowerment_map(commands: "Commands", common: argparse.ArgumentParser) -> None:
+    """``empowerment-map``."""
+    parser = commands.add_parser(
+        "empowerment-map", parents=[common], help="the empowerment of every state of a small world, exact and as learned"
+    )
+    parser.add_argument("--env", required=True, metavar="ID", help="a grid world of ours, FrozenLake, MiniGrid, ...")
+    add_settings(parser, "--env-arg", "for gymnasium.make, e.g. slip=0.2")
+    parser.add_argument("--horizon", type=int, default=3, metavar="N", help="actions in a sequence (default: 3)")
+    parser.add_argument("--unit", choices=("bits", "nats"), default="bits", help="default: bits")
+    parser.add_argument("--learned", metavar="NAME", help="a reward module that learns it from random transitions")
+    add_settings(parser, "--reward-arg", "for the reward module")
+    parser.add_argument("--timesteps", default="20000", metavar="N", help="random steps to learn from (default: 20000)")
+    parser.add_argument("--updates", type=int, default=3000, metavar="N", help="of the module (default: 3000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/empowerment/ENV")
+    parser.set_defaults(run=run_empowerment_map)
+
+
+def run_empowerment_map(arguments: argparse.Namespace) -> int:
+    """The empowerment of every state."""
+    from sb3_infomax.compare.comparison import default_out
+    from sb3_infomax.compare.landscape import Learning, empowerment_map
+
+    settings = parse_settings(arguments.reward_arg)
+    if settings and arguments.learned is None:
+        raise UserError("Settings of a reward module need one: name it with --learned.")
+    if arguments.updates < 1:
+        raise UserError(f"The number of updates must be at least 1, not {arguments.updates}.")
+    steps = parse_steps(arguments.timesteps)
+    spec = RunSpec(arguments.env, "dqn", steps, arguments.seed, env_kwargs=parse_settings(arguments.env_arg))
+    learning = None
+    if arguments.learned is not None:
+        learning = Learning(arguments.learned, {"horizon": arguments.horizon, **settings}, steps, arguments.updates)
+    out = arguments.out or default_out("empowerment", arguments.env)
+    return empowerment_map(spec, arguments.horizon, arguments.unit, learning, out, make_console())
