@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch as th
 import torch.nn.functional as F
+from features import EVERYWHERE, FIVE, PIXELS, Identity, SmallCNN, gradients, learn, make_pairs, pictures, vector_space
 from gymnasium import spaces
-from test_infonce import EVERYWHERE, FIVE, PIXELS, Identity, SmallCNN, gradients, learn, make_pairs, pictures, vector_space
 
 from sb3_infomax.auxiliary.cpc import CPC
 from sb3_infomax.auxiliary.curl import CURL

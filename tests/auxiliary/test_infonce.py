@@ -6,60 +6,13 @@ import numpy as np
 import pytest
 import torch as th
 import torch.nn.functional as F
+from features import EVERYWHERE, FIVE, PIXELS, Identity, SmallCNN, gradients, learn, make_pairs, pictures, vector_space
 from gymnasium import spaces
-from torch import nn
 
 from sb3_infomax.auxiliary.infonce import InfoNCE, ResidualHead, contrast, soft_clip
 from sb3_infomax.mi.bounds import infonce
 from sb3_infomax.mi.gaussian import correlated_gaussians, gaussian_mutual_information
-from sb3_infomax.networks.features import FeatureEncoder, Features, FeatureShape
-from sb3_infomax.types import KStepPairs
-
-FIVE = spaces.Discrete(5)
-PIXELS = spaces.Box(0, 255, (1, 8, 8), np.uint8)
-
-
-def vector_space(dim):
-    return spaces.Box(-np.inf, np.inf, (dim,), np.float32)
-
-
-class Identity(FeatureEncoder):
-    """Observations are features."""
-
-    def __init__(self, dim):
-        super().__init__(FeatureShape(None, dim))
-
-    def forward(self, observations):
-        return Features(None, observations)
-
-
-class SmallCNN(FeatureEncoder):
-    """A 3 x 3 map of 4 channels and 6 global features of 8 x 8 pictures."""
-
-    def __init__(self):
-        super().__init__(FeatureShape((4, 3, 3), 6))
-        self.conv, self.linear = nn.Conv2d(1, 4, 4, 2), nn.Linear(36, 6)
-
-    def forward(self, observations):
-        local_map = F.relu(self.conv(observations.float() / 255))
-        return Features(local_map, self.linear(local_map.flatten(1)))
-
-
-def make_pairs(now, later, actions=None, valid=None, k=1, trajectory=None):
-    n = len(now)
-    return KStepPairs(
-        now,
-        later,
-        th.zeros(n, 1) if actions is None else actions,
-        th.full((n,), k),
-        th.ones(n, dtype=th.bool) if valid is None else valid,
-        trajectory=trajectory,
-    )
-
-
-def pictures(n, **kwargs):
-    now, later = (th.randint(0, 256, (n, 1, 8, 8), dtype=th.uint8) for _ in range(2))
-    return make_pairs(now, later, th.randint(0, 5, (n, 1)), **kwargs)
+from sb3_infomax.networks.features import Features
 
 
 def small(encoder=None, **kwargs):
@@ -71,7 +24,6 @@ def value(module, pairs, encoder):
 
 
 ALL_FOUR = {f"lambda_{name}": 1.0 for name in ("ll", "lg", "gl", "gg")}
-EVERYWHERE = th.ones(9, dtype=th.bool)
 
 
 # -- T1: algebra -------------------------------------------------------------------------------------------------------
@@ -178,11 +130,6 @@ def test_trajectory_negatives_are_the_blocks_of_the_score_matrix():
     blocks = [scores[trajectory == n][:, trajectory == n] for n in range(3)]
     expected = sum(F.cross_entropy(block, th.arange(len(block)), reduction="sum") for block in blocks) / 9
     assert float(contrast(scores, EVERYWHERE, trajectory)[0]) == pytest.approx(float(expected), abs=1e-6)
-
-
-def gradients(module, encoder, pairs):
-    module.loss(pairs, encoder)[0].backward()
-    return {name: parameter.grad for name, parameter in [*module.named_parameters(), *encoder.named_parameters()]}
 
 
 def test_the_gradient_reaches_convolutions_layer_heads_and_action_encoder():
@@ -310,19 +257,6 @@ def test_vectors_have_no_local_features_and_nothing_to_shift():
 
 
 # -- T2 to T4: known information ---------------------------------------------------------------------------------------
-
-
-def learn(module, draw, n_steps, lr=1e-3, encoder=None):
-    """Train on fresh batches and estimate the information on 40 more: mean log batch - loss."""
-    encoder = encoder or Identity(module.feature_shape.global_vector)
-    optimizer = th.optim.Adam([*module.parameters(), *encoder.parameters()], lr=lr)
-    for _ in range(n_steps):
-        loss, _ = module.loss(draw(), encoder)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with th.no_grad():
-        return float(np.mean([float(module.loss(draw(), encoder)[1]["mi"]) for _ in range(40)]))
 
 
 @pytest.mark.parametrize(("dim", "rho"), [(4, 0.5), (4, 0.8), (4, 0.95), (20, 0.9)])

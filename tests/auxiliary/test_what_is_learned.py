@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch as th
 import torch.nn.functional as F
+from features import make_pairs
 from gymnasium import spaces
-from test_infonce import make_pairs
 from torch import nn
 
 from sb3_infomax.auxiliary.infonce import InfoNCE, soft_clip

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import torch as th
 from gymnasium import spaces
+from plain_process import LOAD, OFF_POLICY
 from sb3_contrib import ARS
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EveryNTimesteps
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecNormalize
-from test_leaves_no_trace import LOAD, OFF_POLICY
 from torch import nn
 from toys import LEARNERS, STEPS, Call, ForgetfulVecEnv, Rude, Step, box, fingerprint, jump_envs, make, newest, same_run
 

@@ -59,7 +59,7 @@ def test_a_module_is_trained_and_shown_beside(capsys, tmp_path, observation):
     environment = ["--env", GRID_WORLD, "--env-arg", "layout=..#G", f"observation={observation}"]
     learned = [
         "--learned",
-        "test_compare_landscape:Guess",
+        f"{__name__}:Guess",
         "--timesteps",
         "64",
         "--updates",
