@@ -50,9 +50,10 @@ def specs_of(base: RunSpec, methods: Iterable[str], seeds: Iterable[int]) -> lis
     :param methods: texts of the methods
     :param seeds: of the runs
     """
-    texts = [parse_method(text).label for text in methods]
-    if len(set(texts)) < len(texts):
-        raise UserError("A method is given twice: leave one of them out.")
+    texts = [text.strip() for text in methods]
+    labels = [parse_method(text).label for text in texts]
+    if len(set(labels)) < len(labels):
+        raise UserError("A method is given twice: leave one of them out, or name them apart as LABEL=METHOD.")
     return [replace(base, method=text, seed=seed) for seed in seeds for text in texts]
 
 

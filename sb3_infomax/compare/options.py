@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, NoReturn
 
-from sb3_infomax.compare.spec import RunSpec, UserError, parse_method, parse_settings, parse_steps
+from sb3_infomax.compare.spec import RunSpec, UserError, parse_settings, parse_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +103,7 @@ def base_spec(arguments: argparse.Namespace, method: str, seed: int) -> RunSpec:
     """What the options say about a run."""
     return RunSpec(
         env=arguments.env,
-        method=parse_method(method).label,
+        method=method.strip(),
         timesteps=parse_steps(arguments.timesteps),
         seed=seed,
         env_kwargs=parse_settings(arguments.env_arg),

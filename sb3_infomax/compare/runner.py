@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sb3_infomax
-from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_method
+from sb3_infomax.compare.spec import RunSpec, UserError, folder_name
 from sb3_infomax.compare.storage import RunFolder, locked, make_folder, read_json
 
 POLL_SECONDS = 0.2
@@ -32,7 +32,7 @@ class Run:
     @property
     def name(self) -> str:
         """What progress lines call it."""
-        return f"{self.spec.method} seed {self.spec.seed}"
+        return f"{self.spec.label} seed {self.spec.seed}"
 
     def progress(self) -> dict[str, Any]:
         """The newest progress record; empty before the first."""
@@ -51,13 +51,13 @@ def plan(specs: list[RunSpec], out: Path) -> list[Run]:
     """
     names: dict[str, str] = {}
     for spec in specs:
-        name = folder_name(parse_method(spec.method).label)
+        name = folder_name(spec.label)
         if names.setdefault(name.lower(), spec.method) != spec.method:
             other = names[name.lower()]
             raise UserError(f"{spec.method!r} and {other!r} would share the folder {name!r}: write one differently.")
     runs = []
     for spec in specs:
-        folder = RunFolder(out / folder_name(parse_method(spec.method).label) / f"seed_{spec.seed}")
+        folder = RunFolder(out / folder_name(spec.label) / f"seed_{spec.seed}")
         done = folder.claim(spec)
         runs.append(Run(spec, folder, state="finished" if done else "waiting", skipped=done))
     return runs

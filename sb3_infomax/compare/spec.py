@@ -8,16 +8,36 @@ from typing import Any
 
 from sb3_infomax.registry import AUXILIARY, UnknownNameError, resolve, unknown_name
 
+# What must not be split: anything in quotes, and everything up to the end of a bracket.
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 # "+" joins the parts of a method, but not inside a number such as 1e+6.
-_JOIN = re.compile(r"\+(?=[A-Za-z_])")
+_JOIN = r"\+(?=[A-Za-z_])"
 # ":" starts the settings of a part, but not inside "package.module:Class".
-_SETTINGS = re.compile(r":(?=\s*[A-Za-z_]\w*\s*=)")
-# "," separates settings, but not inside brackets or quotes: only where "key=" follows.
-_COMMA = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
+_SETTINGS = r":(?=\s*[A-Za-z_][\w.]*\s*=)"
+# "," separates settings where "key=" follows.
+_COMMA = r",(?=\s*[A-Za-z_][\w.]*\s*=)"
+# "EMI tuned=ppo+emi": a name for tables and folders. Settings come behind a colon, so nothing else has "=" before one.
+_LABEL = re.compile(r"\s*([^:=]*[^:=\s])\s*=(.*)", re.DOTALL)
 
 
 class UserError(ValueError):
     """What was asked for cannot be done; the message is one sentence saying what to do instead."""
+
+
+def split_outside(separator: str, text: str) -> list[str]:
+    """Split where a separator is neither in quotes nor in brackets.
+
+    :param separator: a regular expression
+    :param text: such as ``"ppo:policy_kwargs={'a': 'b+c'}+rnd"``
+    """
+    pieces, start, depth = [], 0, 0
+    for found in re.finditer(f"(?P<quoted>{_QUOTED})|(?P<bracket>[][(){{}}])|(?P<separator>{separator})", text):
+        if found["bracket"]:
+            depth += 1 if found["bracket"] in "([{" else -1
+        elif found["separator"] and depth == 0:
+            pieces.append(text[start : found.start()])
+            start = found.end()
+    return [*pieces, text[start:]]
 
 
 def parse_value(text: str) -> Any:
@@ -37,7 +57,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """``["coef=0.5", "preset=paper"]`` as a dictionary.
+    """``["coef=0.5", "policy_kwargs.net_arch=[64, 64]"]`` as a dictionary, where dots nest.
 
     :param texts: settings, each as ``key=value``
     :raises UserError: where one is not of this form or a key is given twice
@@ -45,12 +65,17 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        key = key.strip()
-        if not equals or not key.isidentifier():
+        *outer, last = key.strip().split(".")
+        if not equals or not all(name.isidentifier() for name in (*outer, last)):
             raise UserError(f"Cannot read the setting {text!r}: write it as key=value, such as coef=0.5.")
-        if key in settings:
-            raise UserError(f"The setting {key!r} is given twice: leave one of them out.")
-        settings[key] = parse_value(value)
+        inner = settings
+        for name in outer:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                break
+        if not isinstance(inner, dict) or last in inner:
+            raise UserError(f"The setting {key.strip()!r} is given twice: leave one of them out.")
+        inner[last] = parse_value(value)
     return settings
 
 
@@ -80,7 +105,7 @@ class Part:
 class Method:
     """An algorithm with what is added to it, nothing for plain Stable-Baselines3.
 
-    :param label: the text that it was read from; names the method in tables, pictures and folders
+    :param label: names the method in tables, pictures and folders: as given, else the text that it was read from
     :param algorithm: the algorithm and its own settings
     :param rewards: the intrinsic rewards, each with its settings
     :param losses: the auxiliary losses, each with its settings
@@ -109,28 +134,63 @@ def is_auxiliary(name: str) -> bool:
 
 def parse_part(text: str) -> Part:
     """``"rnd:coef=0.5,preset=paper"`` as a :class:`Part`."""
-    name, *rest = _SETTINGS.split(text.strip(), maxsplit=1)
-    settings = parse_settings(_COMMA.split(rest[0])) if rest else {}
+    name, *rest = split_outside(_SETTINGS, text.strip())
+    settings = parse_settings(split_outside(_COMMA, ":".join(rest))) if rest else {}
     # a class path keeps its case, the short names are lower case
     return Part(name.strip() if ":" in name else name.strip().lower(), settings)
 
 
-def parse_method(text: str) -> Method:
-    """Read ``algorithm[:key=value,...][+reward or loss[:key=value,...]]...``
+def parse_label(text: str) -> tuple[str | None, str]:
+    """``"EMI tuned=ppo+emi"`` as the label and what it names; ``None`` where there is no label.
 
-    ``ppo``, ``ppo+emi``, ``ppo+rnd:coef=0.5,preset=paper``, ``ppo:n_steps=512+rnd``, ``ppo+rnd+emi`` (a mixture) and
-    ``qrdqn+infonce:horizon=ada`` (an auxiliary loss) are methods. ``none`` as a reward is no reward.
+    :param text: a method, or an environment
+    """
+    found = _LABEL.fullmatch(text)
+    return (None, text.strip()) if found is None else (found[1], found[2].strip())
+
+
+def parse_method(text: str) -> Method:
+    """Read ``[label=]algorithm[:key=value,...][+reward or loss[:key=value,...]]...``
+
+    ``ppo``, ``ppo+emi``, ``ppo+rnd:coef=0.5,preset=paper``, ``ppo:n_steps=512+rnd``, ``ppo+rnd+emi`` (a mixture),
+    ``qrdqn+infonce:horizon=ada`` (an auxiliary loss) and ``EMI tuned=ppo+emi:coef=0.1`` (with a label) are methods.
+    ``none`` as a reward is no reward.
 
     :param text: what the user typed
     :raises UserError: where it cannot be read
     """
-    parts = [parse_part(part) for part in _JOIN.split(text)]
+    label, typed = parse_label(text)
+    parts = [parse_part(part) for part in split_outside(_JOIN, typed)]
     if not all(part.name for part in parts):
         raise UserError(f"Cannot read the method {text!r}: write it as ppo, ppo+emi or ppo+rnd:coef=0.5,preset=paper.")
     added = [part for part in parts[1:] if part.name != "none"]
     losses = tuple(part for part in added if is_auxiliary(part.name))
     rewards = tuple(part for part in added if part not in losses)
-    return Method(label=text.strip(), algorithm=parts[0], rewards=rewards, losses=losses)
+    return Method(label=label or typed, algorithm=parts[0], rewards=rewards, losses=losses)
+
+
+def format_value(value: Any) -> str:
+    """What :func:`parse_value` reads as this value, between the separators of a method's text."""
+    if not isinstance(value, str):
+        return repr(value)
+    plain = re.fullmatch(r"[\w./-]+", value) is not None and parse_value(value) == value
+    return value if plain else repr(value)
+
+
+def format_part(part: Part) -> str:
+    """A part as text that :func:`parse_part` reads back."""
+    settings = ",".join(f"{key}={format_value(value)}" for key, value in part.settings.items())
+    return f"{part.name}:{settings}" if settings else part.name
+
+
+def format_method(parts: Iterable[Part], label: str | None = None) -> str:
+    """The text of a method, which :func:`parse_method` reads back.
+
+    :param parts: the algorithm first
+    :param label: a name of its own
+    """
+    text = "+".join(map(format_part, parts))
+    return text if label is None else f"{label}={text}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +235,11 @@ class RunSpec:
             raise UserError(f"Evaluations take 'best' or 'sampled' actions, not {self.eval_actions!r}.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"A seed is a whole number from 0 to 2147483647, not {self.seed}.")
+
+    @property
+    def label(self) -> str:
+        """What tables, pictures and folders call the method."""
+        return parse_method(self.method).label
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as JSON can hold them (tuples become lists)."""

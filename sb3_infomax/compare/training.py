@@ -52,7 +52,7 @@ def train(spec: RunSpec, out: Path | None, resume: bool, overwrite: bool, consol
         say(note)
     if not is_video_game(spec.env):
         th.set_num_threads(1)  # more only slow small networks down
-    folder = RunFolder(out or default_out("train", spec.env) / folder_name(spec.method) / f"seed_{spec.seed}")
+    folder = RunFolder(out or default_out("train", spec.env) / folder_name(spec.label) / f"seed_{spec.seed}")
     claim_for_training(spec, folder, resume, overwrite)
     if resume:
         checkpoint = folder.checkpoint()
@@ -77,7 +77,7 @@ def run_with_bar(spec: RunSpec, folder: RunFolder, console: "Console") -> dict[s
         locked(folder.path, f"{folder.path} is in use by another process: wait until it ends."),
         Progress(*columns, *times, console=console, disable=not console.is_terminal) as bars,
     ):
-        task = bars.add_task(spec.method.replace("[", r"\["), total=spec.timesteps, note="")
+        task = bars.add_task(spec.label.replace("[", r"\["), total=spec.timesteps, note="")
         last = time.monotonic()
 
         def show(record: dict[str, Any]) -> None:

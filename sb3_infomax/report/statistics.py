@@ -166,5 +166,5 @@ def by_method(runs: list[Run]) -> dict[str, list[Run]]:
     """Runs of each method, in the order in which methods were given."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.spec.method, []).append(run)
+        groups.setdefault(run.spec.label, []).append(run)
     return groups

@@ -6,6 +6,7 @@ from sb3_infomax.compare.spec import (
     RunSpec,
     UserError,
     folder_name,
+    format_method,
     parse_method,
     parse_settings,
     parse_steps,
@@ -43,6 +44,41 @@ def test_methods_are_read_with_their_settings(text, algorithm, rewards):
     assert (method.algorithm, method.rewards, method.label) == (algorithm, rewards, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("ppo+emi:coef=0.1", "ppo+emi:coef=0.1"),
+        ("EMI tuned=ppo+emi:coef=0.1", "EMI tuned"),
+        (" PPO+EMI, mine = ppo:n_steps=64 + emi", "PPO+EMI, mine"),
+        ("dqn+my.module:Bonus:a=1", "dqn+my.module:Bonus:a=1"),
+        ("mine=dqn+my.module:Bonus", "mine"),
+    ],
+)
+def test_a_label_stands_before_the_method(text, label):
+    assert parse_method(text).label == RunSpec("CartPole-v1", text, 1).label == label
+    assert parse_method(text).algorithm.name in ("ppo", "dqn")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [Part("ppo")],
+        [Part("ppo", {"learning_rate": 1e-05, "policy_kwargs": {"net_arch": [64, 64], "note": "a+b,c=d:e=f"}}), Part("emi")],
+        [Part("dqn", {"x": True, "y": None, "z": "5", "w": ""}), Part("rnd", {"preset": "paper"}), Part("infonce", {"k": 3})],
+        [Part("ppo"), Part("my.module:Bonus", {"text": 'it\'s "so"=1', "path": "a/b.c"})],
+    ],
+)
+def test_a_method_written_as_text_is_read_back(parts):
+    method = parse_method(format_method(parts, "a label"))
+    assert method == parse_method("a label=" + format_method(parts))
+    assert [method.algorithm, *method.rewards, *method.losses] == parts
+
+
+def test_dots_nest_settings():
+    settings = parse_method("ppo:policy_kwargs.net_arch=[64, 64],policy_kwargs.ortho_init=False,gamma=0.9").algorithm.settings
+    assert settings == {"policy_kwargs": {"net_arch": [64, 64], "ortho_init": False}, "gamma": 0.9}
+
+
 @pytest.mark.parametrize("loss", ["infonce", "sb3_infomax.auxiliary.infonce:InfoNCE"])
 def test_auxiliary_losses_are_told_from_rewards(loss):
     method = parse_method(f"qrdqn+rnd+{loss}:horizon=ada,coef=0.5+curl")
@@ -73,7 +109,8 @@ def test_methods_that_cannot_be_read_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [(["coef"], "key=value"), (["a=1", "a=2"], "given twice"), (["1=2"], "key=value")]
+    ("settings", "message"),
+    [(["coef"], "key=value"), (["a=1", "a=2"], "given twice"), (["1=2"], "key=value"), (["a=1", "a.b=2"], "given twice")],
 )
 def test_settings_that_cannot_be_read_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
