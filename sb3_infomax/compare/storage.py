@@ -62,9 +62,9 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
+        probe = path / f".writable-{os.getpid()}"  # several processes may look at once
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write to the folder {path}: {error.strerror or error}.") from error
     return path
