@@ -50,7 +50,7 @@ class Parameter:
         return not self.choices and isinstance(self.low, int) and isinstance(self.high, int)
 
     def suggest(self, trial: "optuna.trial.BaseTrial", prefix: str = "") -> Any:
-        """A value for a trial.
+        """A value for a trial; four digits of it, which is all that a search can tell and a person wants to read.
 
         :param trial: of Optuna
         :param prefix: before the name of the trial's parameter
@@ -60,7 +60,8 @@ class Parameter:
             return decode(trial.suggest_categorical(name, [encode(choice) for choice in self.choices]))
         if self.is_int:
             return trial.suggest_int(name, int(self.low), int(self.high), step=self.step, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        value = trial.suggest_float(name, self.low, self.high, log=self.log)
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
 
     def contains(self, value: Any) -> bool:
         """Whether a trial may have this value."""
