@@ -53,6 +53,12 @@ class Progress(Protocol):
     def __call__(self, record: dict[str, Any]) -> None: ...
 
 
+class OnEvaluation(Protocol):
+    """Told the outcome of each evaluation; may raise, which ends the run."""
+
+    def __call__(self, timesteps: int, returns: np.ndarray) -> None: ...
+
+
 def success_of(info: dict[str, Any], ret: float, threshold: float | None) -> float:
     """Whether an episode succeeded: what the environment says, else whether the return reaches the threshold.
 
@@ -187,6 +193,7 @@ class Recorder(BaseCallback):
     :param progress: called a few times a second with a short record
     :param deterministic: evaluate with the best action rather than a sampled one
     :param checkpoint_seconds: least wall time between two checkpoints; shorter runs write none
+    :param on_evaluation: told the steps and the returns, shape (episodes,), of each evaluation once it is stored
     """
 
     def __init__(
@@ -200,11 +207,12 @@ class Recorder(BaseCallback):
         progress: Progress | None = None,
         deterministic: bool = True,
         checkpoint_seconds: float = 60.0,
+        on_evaluation: OnEvaluation | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.folder, self.eval_env, self.threshold = spec, folder, eval_env, threshold
         self.max_steps, self.deterministic, self.callbacks = max_steps, deterministic, callbacks or {}
-        self.progress, self.checkpoint_seconds = progress, checkpoint_seconds
+        self.progress, self.checkpoint_seconds, self.on_evaluation = progress, checkpoint_seconds, on_evaluation
         self.clock = Clock()
         self.evaluations: list[dict[str, Any]] = []
         self.recent: deque[float] = deque(maxlen=20)
@@ -282,6 +290,8 @@ class Recorder(BaseCallback):
         step = self.spec.timesteps / self.spec.eval_points
         self.next_evaluation = int(step * (self.num_timesteps // step + 1))
         self.clock.add_evaluation(time.perf_counter() - wall, time.process_time() - cpu)
+        if self.on_evaluation is not None:
+            self.on_evaluation(int(self.num_timesteps), np.array([episode.ret for episode in episodes]))
 
     def latest_evaluation(self) -> float:
         """Mean return of the newest evaluation."""

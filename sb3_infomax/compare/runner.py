@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sb3_infomax
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name
 from sb3_infomax.compare.storage import RunFolder, locked, make_folder, read_json
+
+Process: TypeAlias = subprocess.Popen[bytes]
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0  # between asking a process to end and ending it
@@ -27,7 +29,7 @@ class Run:
     state: str = "waiting"  # waiting, running, finished, failed
     reason: str = ""  # of a failure, one line
     skipped: bool = False  # finished before this call
-    process: "subprocess.Popen[bytes] | None" = None
+    process: Process | None = None
 
     @property
     def name(self) -> str:
@@ -72,18 +74,40 @@ def worker_environment() -> dict[str, str]:
     return {**one_thread_environment(), "PYTHONPATH": os.pathsep.join([here, *([inherited] if inherited else [])])}
 
 
-def start(run: Run) -> None:
-    """Start a run's process. It has a session of its own, so that Ctrl-C reaches only us, and ends when we do."""
-    with open(run.folder.log, "ab") as log:
-        run.process = subprocess.Popen(
-            [sys.executable, "-m", "sb3_infomax.compare.worker", str(run.folder.path)],
+def start_process(module: str, arguments: list[str], log: Path, variables: dict[str, str] | None = None) -> Process:
+    """Start a worker. It has a session of its own, so that Ctrl-C reaches only us, and ends when we do.
+
+    :param module: of the worker, which calls :func:`~sb3_infomax.compare.worker.end_with_parent`
+    :param arguments: of its command line
+    :param log: where its output goes
+    :param variables: of its environment, beside ours
+    """
+    with open(log, "ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=worker_environment(),
+            stdout=file,
+            stderr=file,
+            env={**worker_environment(), **(variables or {})},
             start_new_session=True,
         )
+
+
+def start(run: Run) -> None:
+    """Start a run's process."""
+    run.process = start_process("sb3_infomax.compare.worker", [str(run.folder.path)], run.folder.log)
     run.state = "running"
+
+
+def how_it_ended(code: int, log: Path) -> str:
+    """Why a worker ended that did not say so itself.
+
+    :param code: its exit code
+    :param log: where its output is
+    """
+    if code < 0:
+        return f"ended by signal {signal.Signals(-code).name} (out of memory?)"
+    return f"ended with exit code {code}, see {log}"
 
 
 def collect(run: Run) -> bool:
@@ -100,27 +124,23 @@ def collect(run: Run) -> bool:
     stored = read_json(run.folder.failed)
     if stored is not None:
         run.reason = stored["reason"]
-    elif code < 0:
-        run.reason = f"ended by signal {signal.Signals(-code).name} (out of memory?)"
     else:
-        run.reason = f"ended with exit code {code}, see {run.folder.log}"
+        run.reason = how_it_ended(code, run.folder.log)
     return True
 
 
-def stop(runs: list[Run]) -> None:
+def stop(processes: Iterable[Process | None]) -> None:
     """End the processes that still run; their folders stay whole."""
-    active = [run for run in runs if run.process is not None and run.process.poll() is None]
-    for run in active:
-        assert run.process is not None
-        run.process.terminate()
+    active = [process for process in processes if process is not None and process.poll() is None]
+    for process in active:
+        process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
-    for run in active:
-        assert run.process is not None
+    for process in active:
         try:
-            run.process.wait(max(0.0, deadline - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            run.process.kill()
-            run.process.wait()
+            process.kill()
+            process.wait()
 
 
 def run_all(runs: list[Run], workers: int, on_change: Callable[[Run], None], on_poll: Callable[[], None]) -> None:
@@ -146,7 +166,7 @@ def run_all(runs: list[Run], workers: int, on_change: Callable[[Run], None], on_
                 on_change(run)
             on_poll()
     finally:
-        stop(active)
+        stop(run.process for run in active)
 
 
 def default_workers() -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from sb3_infomax.callbacks.saved import SavedCallback
-    from sb3_infomax.compare.recording import Progress
+    from sb3_infomax.compare.recording import OnEvaluation, Progress
 
 
 def one_thread_environment() -> dict[str, str]:
@@ -71,7 +71,11 @@ def restore(
 
 
 def execute(
-    spec: RunSpec, folder: RunFolder, progress: "Progress | None" = None, checkpoint_seconds: float = 60.0
+    spec: RunSpec,
+    folder: RunFolder,
+    progress: "Progress | None" = None,
+    checkpoint_seconds: float = 60.0,
+    on_evaluation: "OnEvaluation | None" = None,
 ) -> dict[str, Any]:
     """Train, evaluate and store; goes on from a checkpoint where there is one, else starts over.
 
@@ -79,6 +83,7 @@ def execute(
     :param folder: claimed for this specification
     :param progress: told a few times a second how far it is
     :param checkpoint_seconds: least wall time between two checkpoints
+    :param on_evaluation: told the steps and the returns of each evaluation once it is stored; may raise, which ends the run
     :return: the record in ``finished.json``
     """
     from stable_baselines3.common.callbacks import CallbackList
@@ -101,7 +106,9 @@ def execute(
     else:
         model, callbacks = restored
     deterministic = evaluates_best_action(spec)
-    recorder = Recorder(spec, folder, eval_env, threshold, max_steps, callbacks, progress, deterministic, checkpoint_seconds)
+    recorder = Recorder(
+        spec, folder, eval_env, threshold, max_steps, callbacks, progress, deterministic, checkpoint_seconds, on_evaluation
+    )
     if restored is not None and checkpoint is not None:
         recorder.resume(read_json(checkpoint / "state.json"))
     try:

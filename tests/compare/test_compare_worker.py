@@ -143,3 +143,17 @@ def test_maskable_ppo_runs_where_there_are_no_masks(tmp_path):
 def test_two_value_heads_and_mixtures_run_by_name(tmp_path, method):
     folder = run(tmp_path, spec_of(method))
     assert folder.finished.exists()
+
+
+def test_evaluations_are_told_and_may_end_the_run(tmp_path):
+    told = []
+
+    def stop_at_the_second(timesteps, returns):
+        told.append((timesteps, len(returns)))
+        if len(told) == 2:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        run(tmp_path, spec_of(), on_evaluation=stop_at_the_second)
+    assert told == [(0, 2), (128, 2)]
+    assert len(read_rows(tmp_path / "evaluations.csv")) == 4 and not (tmp_path / "finished.json").exists()
