@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 import sb3_infomax
 from sb3_infomax.cli import main, make_parser
 from sb3_infomax.compare.options import method_text, parse_seeds
-from sb3_infomax.compare.runner import Run, plan
+from sb3_infomax.compare.runner import plan
 from sb3_infomax.compare.spec import RunSpec, UserError
 from sb3_infomax.compare.storage import RunFolder, write_json
 
@@ -159,7 +158,7 @@ def wait_for(condition, seconds=120.0):
 
 def end_in_second_run(argv, folder, end):
     """Start a comparison, end it while its second run is under way, and give its exit code and output."""
-    progress = folder / "out" / "runs" / "ppo+rnd" / "seed_0" / "progress.json"
+    progress = folder / "out" / "runs" / "CartPole-v1" / "ppo+rnd" / "seed_0" / "progress.json"
     progress.unlink(missing_ok=True)
     process = start(argv, folder)
     wait_for(progress.exists)
@@ -184,7 +183,7 @@ def test_a_comparison_that_was_ended_goes_on_and_repeats_no_finished_run(tmp_pat
         "--out",
         "out",
     ]
-    finished = [tmp_path / "out" / "runs" / name / "seed_0" / "finished.json" for name in ("ppo", "ppo+rnd")]
+    finished = [tmp_path / "out" / "runs" / "CartPole-v1" / name / "seed_0" / "finished.json" for name in ("ppo", "ppo+rnd")]
     end_in_second_run(argv, tmp_path, signal.SIGKILL)
     before = finished[0].stat().st_mtime_ns
     assert not finished[1].exists()
@@ -231,8 +230,8 @@ def test_a_failed_run_is_shown_and_does_not_end_the_others(tmp_path):
     assert process.returncode == 1
     assert "FAILED: RuntimeError: no bonus today" in out and "Traceback" not in out
     assert "1 of 1" not in out and "0 of 1" in out
-    assert (tmp_path / "out" / "runs" / "ppo" / "seed_0" / "finished.json").exists()
-    log = tmp_path / "out" / "runs" / "ppo+broken_reward-Broken" / "seed_0" / "log.txt"
+    assert (tmp_path / "out" / "runs" / "CartPole-v1" / "ppo" / "seed_0" / "finished.json").exists()
+    log = tmp_path / "out" / "runs" / "CartPole-v1" / "ppo+broken_reward-Broken" / "seed_0" / "log.txt"
     assert "Traceback" in log.read_text()
 
 
@@ -246,13 +245,6 @@ def test_a_plan_refuses_folders_of_other_runs_and_skips_finished_ones(tmp_path):
         plan([RunSpec("CartPole-v1", "ppo", 7)], tmp_path)
     with pytest.raises(UserError, match="share the folder"):
         plan([RunSpec("CartPole-v1", text, 7) for text in ("ppo:n_steps=2", "ppo-n_steps=2")], tmp_path / "other")
-
-
-def test_a_run_without_progress_shows_none(tmp_path):
-    run = Run(RunSpec("CartPole-v1", "ppo", 100), RunFolder(tmp_path))
-    assert run.progress() == {}
-    run.folder.progress.write_text(json.dumps({"timesteps": 5}))
-    assert run.progress() == {"timesteps": 5}
 
 
 def test_the_demo_is_a_comparison_with_fixed_settings(capsys, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def collect(runs: Path, results: Path) -> None:
     """
     for task in TASKS:
         rows = []
-        for config in sorted((runs / task).glob("runs/*/seed_*/config.json")):
+        for config in sorted((runs / task).glob("runs/**/seed_*/config.json")):
             folder = RunFolder(config.parent)
             if not folder.finished.exists():
                 continue

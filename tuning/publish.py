@@ -62,7 +62,7 @@ def publish(comparison: Path, name: str) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for file in ("table.md", "table.csv", "curves.png"):
         shutil.copyfile(comparison / file, target / file)
-    runs = sorted((path.parent.name, int(path.name.removeprefix("seed_")), path) for path in comparison.glob("runs/*/seed_*"))
+    runs = sorted((path.parent.name, int(path.name.removeprefix("seed_")), path) for path in comparison.glob("runs/**/seed_*"))
     for make in (evaluations, training):
         rows = [row for method, seed, path in runs for row in make(method, seed, RunFolder(path))]
         write_atomic(target / f"{make.__name__}.csv", csv_text(rows[0], rows))

@@ -25,9 +25,9 @@ from sb3_infomax.compare.algorithms import (
     resolve_algorithm,
 )
 from sb3_infomax.compare.comparison import check_spec
-from sb3_infomax.compare.environments import is_video_game, make_vec_env
+from sb3_infomax.compare.environments import is_video_game
 from sb3_infomax.compare.spec import Method, Part, RunSpec, parse_method
-from sb3_infomax.compare.worker import default_n_envs, learn_settings
+from sb3_infomax.compare.worker import learn_settings, training_env
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -161,7 +161,7 @@ class ShortRun:
     """
 
     def __init__(self, spec: RunSpec, method: Method) -> None:
-        self.env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
+        self.env = training_env(spec)
         self.model = make_model(spec, self.env, is_video_game(spec.env))
         self.generators = generator_states()
         self.true_returns = tally(self.env)
@@ -221,7 +221,7 @@ def piece_steps(spec: RunSpec, steps: int | None) -> int:
     method = parse_method(spec.method)
     if not is_on_policy(resolve_algorithm(method.algorithm.name)):
         return OFF_POLICY_STEPS
-    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
+    env = training_env(spec)
     model = make_model(spec, env, is_video_game(spec.env))
     env.close()
     assert isinstance(model, OnPolicyAlgorithm)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sb3_infomax.compare.algorithms import check_method, make_callbacks, make_model
-from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env
+from sb3_infomax.compare.environments import has_time_limit, is_video_game
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_method
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ def check_spec(spec: RunSpec) -> list[str]:
     :raises UserError: where it cannot run
     """
     from sb3_infomax.compare.recording import MAX_EVALUATION_STEPS
-    from sb3_infomax.compare.worker import default_n_envs
+    from sb3_infomax.compare.worker import training_env
 
     method = parse_method(spec.method)
     check_method(method)
-    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
+    env = training_env(spec)
     try:
         model = make_model(spec, env, is_video_game(spec.env))
         for callback in make_callbacks(method, spec.seed).values():

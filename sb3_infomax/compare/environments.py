@@ -91,6 +91,11 @@ def is_video_game(env_id: str) -> bool:
     return find_spec(env_id).id.startswith(("ALE/", PROCGEN))
 
 
+def is_mujoco(env_id: str) -> bool:
+    """Whether an id names one of gymnasium's MuJoCo tasks."""
+    return str(find_spec(env_id).entry_point).startswith("gymnasium.envs.mujoco")
+
+
 def has_time_limit(env_id: str, env_kwargs: dict[str, Any]) -> bool:
     """Whether episodes are known to end whatever the policy does."""
     spec = find_spec(env_id)
@@ -218,3 +223,25 @@ def make_vec_env(
         raise UserError(f"{env_id} cannot be made, a package is missing: {error}") from error
     except Exception as error:  # whatever an environment's author raises; --debug shows it
         raise UserError(f"{env_id} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def normalized(env: "VecEnv", what: str, gamma: float, training: bool = True) -> "VecEnv":
+    """Environments with running moments of observations or rewards around them, as the RL Zoo has them for MuJoCo.
+
+    :param env: any
+    :param what: ``"observations"``, ``"rewards"``, ``"both"`` or ``"none"``
+    :param gamma: discount of the learner, for the moments of returns
+    :param training: whether moments follow what is seen and rewards are scaled; not so for evaluations
+    :raises UserError: where the observations have no moments
+    """
+    from stable_baselines3.common.preprocessing import is_image_space
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    if what == "none":
+        return env
+    space = env.observation_space
+    parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else [space]
+    if what != "rewards" and not all(isinstance(part, gym.spaces.Box) and not is_image_space(part) for part in parts):
+        raise UserError(f"The observations {space} cannot be normalized: normalize rewards, or none.")
+    observations, rewards = what in ("observations", "both"), what in ("rewards", "both") and training
+    return VecNormalize(env, training, norm_obs=observations, norm_reward=rewards, gamma=gamma)

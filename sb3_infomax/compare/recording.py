@@ -16,11 +16,12 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from sb3_infomax.compare.spec import RunSpec
 from sb3_infomax.compare.storage import (
     EVALUATION_COLUMNS,
+    MOMENTS,
     MONITOR_COLUMNS,
     RunFolder,
     csv_text,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 SUCCESS_KEYS = ("is_success", "success")
 MAX_EVALUATION_STEPS = 10_000  # an evaluation episode is cut there where the environment sets no limit
+PROGRESS = "_update_current_progress_remaining"  # where a learner measures how far it is
 REPORT_SECONDS = 0.5
 MAX_REPLAY_BYTES = 500_000_000  # a larger replay buffer is not put into checkpoints
 
@@ -173,6 +175,10 @@ class Clock:
         now["cpu"] += time.process_time() - self.start[1]
         return now
 
+    def training_cpu(self) -> float:
+        """CPU seconds of training until now."""
+        return self.spent["cpu"] - self.spent["evaluation_cpu"] + time.process_time() - self.start[1]
+
     def add_evaluation(self, wall: float, cpu: float) -> None:
         """Book an evaluation."""
         self.spent["evaluation_wall"] += wall
@@ -216,7 +222,7 @@ class Recorder(BaseCallback):
         self.clock = Clock()
         self.evaluations: list[dict[str, Any]] = []
         self.recent: deque[float] = deque(maxlen=20)
-        self.next_evaluation = 0
+        self.next_point = 1
         self.last_report = self.last_checkpoint = time.perf_counter()
         self.monitor: Any = None
 
@@ -235,11 +241,12 @@ class Recorder(BaseCallback):
         for info in self.locals["infos"]:
             if "episode" in info:
                 self.record_episode(info)
-        if self.num_timesteps >= self.next_evaluation and self.num_timesteps < self.spec.timesteps:
+        share = self.share()
+        if share >= self.next_point / self.spec.eval_points and share < 1:
             self.run_evaluation()
         if time.perf_counter() - self.last_report > REPORT_SECONDS:
             self.report()
-        return True
+        return share < 1 or self.spec.cpu_seconds is None
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps > 0 and time.perf_counter() - self.last_checkpoint > self.checkpoint_seconds:
@@ -256,6 +263,29 @@ class Recorder(BaseCallback):
             self.monitor.close()
             self.monitor = None
 
+    def share(self) -> float:
+        """How much of the budget is used up, from 0 to 1."""
+        return self.spec.share(self.num_timesteps, self.clock.training_cpu())
+
+    @contextmanager
+    def schedules_follow_the_budget(self, model: BaseAlgorithm) -> Iterator[None]:
+        """While a run with a budget of time learns, schedules (learning rate, exploration, coefficients) run over that time.
+
+        :param model: the learner, which otherwise measures progress in steps
+        """
+        if self.spec.cpu_seconds is None:
+            yield
+            return
+
+        def update(num_timesteps: int, total_timesteps: int) -> None:
+            model._current_progress_remaining = 1.0 - self.spec.share(num_timesteps, self.clock.training_cpu())
+
+        setattr(model, PROGRESS, update)
+        try:
+            yield
+        finally:
+            delattr(model, PROGRESS)
+
     # --- what is recorded
 
     def record_episode(self, info: dict[str, Any]) -> None:
@@ -269,10 +299,11 @@ class Recorder(BaseCallback):
 
     def run_evaluation(self) -> None:
         """Evaluate now and store the episodes."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, training_cpu = time.perf_counter(), time.process_time(), self.clock.training_cpu()
         point = len({row["timesteps"] for row in self.evaluations})
         # every run with this seed meets the same initial states, whatever its method
         seed = 1_000_000 + 10_000 * (self.spec.seed % 100_000) + 100 * point
+        share_moments(self.training_env, self.eval_env)
         episodes = evaluate(
             self.model,
             self.eval_env,
@@ -281,17 +312,26 @@ class Recorder(BaseCallback):
             threshold=self.threshold,
             max_steps=self.max_steps,
         )
-        elapsed = self.clock.seconds()["wall"]
+        times = (round(self.clock.seconds()["wall"], 3), round(training_cpu, 3))
         self.evaluations += [
-            dict(zip(EVALUATION_COLUMNS, (self.num_timesteps, index, *episode, round(elapsed, 3)), strict=True))
+            dict(zip(EVALUATION_COLUMNS, (self.num_timesteps, index, *episode, *times), strict=True))
             for index, episode in enumerate(episodes)
         ]
         write_atomic(self.folder.evaluations, csv_text(EVALUATION_COLUMNS, self.evaluations))
-        step = self.spec.timesteps / self.spec.eval_points
-        self.next_evaluation = int(step * (self.num_timesteps // step + 1))
+        self.next_point = self.point_after(self.share())
         self.clock.add_evaluation(time.perf_counter() - wall, time.process_time() - cpu)
         if self.on_evaluation is not None:
             self.on_evaluation(int(self.num_timesteps), np.array([episode.ret for episode in episodes]))
+
+    def point_after(self, share: float) -> int:
+        """Number of the next evaluation.
+
+        :param share: of the budget that is used up
+        """
+        points = (
+            np.arange(1, self.spec.eval_points + 1) / self.spec.eval_points
+        )  # compared as floats: 0.29 * 100 is less than 29
+        return int(np.searchsorted(points, share, side="right")) + 1
 
     def latest_evaluation(self) -> float:
         """Mean return of the newest evaluation."""
@@ -307,6 +347,7 @@ class Recorder(BaseCallback):
             self.progress(
                 {
                     "timesteps": int(self.num_timesteps),
+                    "share": self.share(),
                     "evaluation": self.latest_evaluation(),
                     "training": float(np.mean(self.recent)) if self.recent else None,
                     "seconds": self.clock.seconds(),
@@ -324,7 +365,8 @@ class Recorder(BaseCallback):
         partial = final.with_name(final.name + ".tmp")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        self.model.save(partial / "model.zip")
+        self.model.save(partial / "model.zip", exclude=[PROGRESS])
+        save_moments(self.training_env, partial / MOMENTS)
         if isinstance(self.model, OffPolicyAlgorithm):
             self.model.save_replay_buffer(partial / "replay_buffer.pkl")
         for name, callback in self.callbacks.items():
@@ -353,8 +395,7 @@ class Recorder(BaseCallback):
         os.truncate(self.folder.monitor, state["monitor_bytes"])
         rows = read_rows(self.folder.evaluations)
         self.evaluations = [row for row in rows if row["timesteps"] <= state["timesteps"]]
-        step = self.spec.timesteps / self.spec.eval_points
-        self.next_evaluation = int(step * (state["timesteps"] // step + 1))
+        self.next_point = self.point_after(self.spec.share(state["timesteps"], self.clock.training_cpu()))
 
 
 def read_replay_buffer(model: BaseAlgorithm, path: Path) -> bool:
@@ -366,3 +407,31 @@ def read_replay_buffer(model: BaseAlgorithm, path: Path) -> bool:
     except (OSError, pickle.UnpicklingError, EOFError):
         return False
     return True
+
+
+def share_moments(source: VecEnv, target: VecEnv) -> None:
+    """Let one vector environment normalize observations as another does, where they do so at all.
+
+    :param source: of training; its moments go on changing
+    :param target: of evaluation, which follows them
+    """
+    first, second = unwrap_vec_normalize(source), unwrap_vec_normalize(target)
+    if first is not None and second is not None and first.norm_obs:
+        second.obs_rms = first.obs_rms
+
+
+def save_moments(env: VecEnv | None, path: Path) -> None:
+    """Running moments, as ``VecNormalize.load`` reads them; nothing where there are none."""
+    normalizer = None if env is None else unwrap_vec_normalize(env)
+    if normalizer is not None:
+        normalizer.save(str(path))
+
+
+def read_moments(path: Path, env: VecEnv) -> None:
+    """Go on with the running moments of a checkpoint, where there are any."""
+    normalizer = unwrap_vec_normalize(env)
+    if normalizer is not None:
+        saved = VecNormalize.load(str(path), normalizer.venv)
+        normalizer.ret_rms = saved.ret_rms
+        if normalizer.norm_obs:
+            normalizer.obs_rms = saved.obs_rms

@@ -1,16 +1,20 @@
 """Many runs in parallel processes: start, watch, stop, go on."""
 
+import contextlib
+import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import sb3_infomax
+from sb3_infomax.compare.eta import Pace, makespan
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name
 from sb3_infomax.compare.storage import RunFolder, locked, make_folder, read_json
 
@@ -26,22 +30,52 @@ class Run:
 
     spec: RunSpec
     folder: RunFolder
+    name: str = ""  # what progress lines call it
     state: str = "waiting"  # waiting, running, finished, failed
     reason: str = ""  # of a failure, one line
     skipped: bool = False  # finished before this call
     process: Process | None = None
+    core: int | None = None  # that its process is bound to
+    record: dict[str, Any] = field(default_factory=dict)  # the newest report of its process
+    pace: Pace = field(default_factory=Pace)
+    seconds: float = math.nan  # that the finished run took
+
+    def __post_init__(self) -> None:
+        self.name = self.name or f"{self.spec.label} seed {self.spec.seed}"
 
     @property
-    def name(self) -> str:
-        """What progress lines call it."""
-        return f"{self.spec.label} seed {self.spec.seed}"
+    def last_step(self) -> int:
+        """The budget in steps; where time ended the run, the steps that it made."""
+        return self.spec.timesteps or int((read_json(self.folder.finished) or {}).get("timesteps", 0))
 
-    def progress(self) -> dict[str, Any]:
-        """The newest progress record; empty before the first."""
+    def hear(self, record: dict[str, Any]) -> None:
+        """Note a report of the run's progress."""
+        self.record = record
+        self.pace.add(time.monotonic(), record["share"])
+
+    def look(self) -> None:
+        """Read the newest report; those of an earlier attempt do not count."""
         try:
-            return read_json(self.folder.progress) or {}
+            record = read_json(self.folder.progress) or {}
         except UserError:  # a display does not end a comparison
-            return {}
+            return
+        if self.process is not None and record.get("pid") == self.process.pid:
+            self.hear(record)
+
+    def finish(self) -> None:
+        """Note that it is finished, and how long it took."""
+        self.state = "finished"
+        self.seconds = float((read_json(self.folder.finished) or {}).get("seconds", {}).get("wall", math.nan))
+
+
+def check_folders(texts: Iterable[str]) -> None:
+    """Refuse different texts that would share a folder, also where case does not count."""
+    names: dict[str, str] = {}
+    for text in texts:
+        name = folder_name(text)
+        other = names.setdefault(name.lower(), text)
+        if other != text:
+            raise UserError(f"{text!r} and {other!r} would share the folder {name!r}: write one differently.")
 
 
 def plan(specs: list[RunSpec], out: Path) -> list[Run]:
@@ -51,17 +85,17 @@ def plan(specs: list[RunSpec], out: Path) -> list[Run]:
     :param out: folder of the whole comparison
     :raises UserError: where a folder holds another run; nothing has been started then
     """
-    names: dict[str, str] = {}
-    for spec in specs:
-        name = folder_name(spec.label)
-        if names.setdefault(name.lower(), spec.method) != spec.method:
-            other = names[name.lower()]
-            raise UserError(f"{spec.method!r} and {other!r} would share the folder {name!r}: write one differently.")
+    several = len({spec.env for spec in specs}) > 1
+    check_folders(spec.env for spec in specs)
+    check_folders(spec.label for spec in specs)
     runs = []
     for spec in specs:
-        folder = RunFolder(out / folder_name(spec.label) / f"seed_{spec.seed}")
+        folder = RunFolder(out / folder_name(spec.env) / folder_name(spec.label) / f"seed_{spec.seed}")
         done = folder.claim(spec)
-        runs.append(Run(spec, folder, state="finished" if done else "waiting", skipped=done))
+        name = f"{spec.env} {spec.label} seed {spec.seed}" if several else ""
+        runs.append(Run(spec, folder, name, skipped=done))
+        if done:
+            runs[-1].finish()
     return runs
 
 
@@ -97,6 +131,9 @@ def start(run: Run) -> None:
     """Start a run's process."""
     run.process = start_process("sb3_infomax.compare.worker", [str(run.folder.path)], run.folder.log)
     run.state = "running"
+    if run.core is not None:
+        with contextlib.suppress(OSError):  # it is over already, or the core was taken from us
+            os.sched_setaffinity(run.process.pid, {run.core})
 
 
 def how_it_ended(code: int, log: Path) -> str:
@@ -114,11 +151,12 @@ def collect(run: Run) -> bool:
     """Notice the end of a run; whether it has ended."""
     assert run.process is not None and run.process.stdin is not None
     code = run.process.poll()
+    run.look()
     if code is None:
         return False
     run.process.stdin.close()
     if run.folder.finished.exists():
-        run.state = "finished"
+        run.finish()
         return True
     run.state = "failed"
     stored = read_json(run.folder.failed)
@@ -143,52 +181,91 @@ def stop(processes: Iterable[Process | None]) -> None:
             process.wait()
 
 
-def run_all(runs: list[Run], workers: int, on_change: Callable[[Run], None], on_poll: Callable[[], None]) -> None:
+def run_all(
+    runs: list[Run], workers: int, on_change: Callable[[Run], None], on_poll: Callable[[], None], pin: bool = True
+) -> None:
     """Work through the runs that are not finished.
 
     :param runs: from :func:`plan`; a failed one does not stop the others
     :param workers: processes at a time
     :param on_change: told when a run starts, finishes or fails
     :param on_poll: called a few times a second, for the display
+    :param pin: bind each process to a core of its own, where there are enough
     """
     waiting = [run for run in runs if run.state == "waiting"]
     active: list[Run] = []
+    cores = free_cores() if pin else []
+    if len(cores) < workers:
+        cores = []
     try:
         while waiting or active:
             while waiting and len(active) < workers:
                 run = waiting.pop(0)
+                run.core = cores.pop(0) if cores else None
                 start(run)
                 active.append(run)
                 on_change(run)
             time.sleep(POLL_SECONDS)
             for run in [run for run in active if collect(run)]:
                 active.remove(run)
+                if run.core is not None:
+                    cores.append(run.core)
                 on_change(run)
             on_poll()
     finally:
         stop(run.process for run in active)
 
 
+def seconds_left(runs: list[Run], workers: int, now: float) -> float:
+    """Until all runs have ended; NaN while too little is known.
+
+    :param runs: of a comparison
+    :param workers: how many go on at a time
+    :param now: on the monotonic clock
+    """
+    known: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        seconds = run.seconds if run.state == "finished" else run.pace.whole
+        if not math.isnan(seconds):
+            known.setdefault((run.spec.env, run.spec.label), []).append(seconds)
+    means = {key: statistics.fmean(values) for key, values in known.items()}
+    usual = statistics.fmean(means.values()) if means else math.nan  # of methods that nothing is known about
+    whole = {id(run): means.get((run.spec.env, run.spec.label), usual) for run in runs}
+    left = {id(run): run.pace.left(now) for run in runs if run.state == "running"}
+    active = [whole[key] if math.isnan(seconds) else seconds for key, seconds in left.items()]
+    waiting = [whole[id(run)] for run in runs if run.state == "waiting"]
+    unknown = any(map(math.isnan, [*active, *waiting]))
+    return math.nan if unknown else makespan(active, waiting, workers)
+
+
+def free_cores() -> list[int]:
+    """The cores that we may use, from a different one at each call: several comparisons share a machine."""
+    try:
+        cores = sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return []
+    first = os.getpid() % len(cores)
+    return cores[first:] + cores[:first]
+
+
 def default_workers() -> int:
     """As many as there are cores for us."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+    return len(free_cores()) or os.cpu_count() or 1
 
 
-def compare_runs(specs: list[RunSpec], out: Path, workers: int, display: "Any") -> list[Run]:
+def compare_runs(specs: list[RunSpec], out: Path, workers: int, display: "Any", pin: bool = True) -> list[Run]:
     """Plan and run a whole comparison, alone in its folder.
 
     :param specs: one per run
     :param out: folder of the comparison
     :param workers: processes at a time
     :param display: an object of :mod:`sb3_infomax.compare.display`
+    :param pin: bind each process to a core of its own
     :return: the runs with their states
     """
     make_folder(out)
     with locked(out, f"{out} is in use by another comparison: wait until it ends, or choose another folder with --out."):
         runs = plan(specs, out / "runs")
-        with display.watching(runs):
-            run_all(runs, workers, display.changed, display.poll)
+        with display.watching(runs, workers):
+            run_all(runs, workers, display.changed, display.poll, pin)
     return runs

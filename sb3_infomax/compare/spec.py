@@ -20,6 +20,10 @@ _COMMA = r",(?=\s*[A-Za-z_][\w.]*\s*=)"
 _LABEL = re.compile(r"\s*([^:=]*[^:=\s])\s*=(.*)", re.DOTALL)
 
 
+NORMALIZE = ("observations", "rewards", "both", "none")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
 class UserError(ValueError):
     """What was asked for cannot be done; the message is one sentence saying what to do instead."""
 
@@ -91,6 +95,24 @@ def parse_steps(text: str) -> int:
     if not (value >= 1 and value % 1 == 0):
         raise UserError(f"{text!r} is not a number of time steps: write a positive whole number such as 60000 or 1e6.")
     return int(value)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+
+    :param text: what the user typed
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh])", text.lower())
+    if not parts or re.sub(r"\s", "", text.lower()) != "".join(number + unit for number, unit in parts):
+        raise UserError(f"{text!r} is not a time: write it as 90s, 10m or 1.5h.")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
 @dataclass(frozen=True)
@@ -202,8 +224,12 @@ class RunSpec:
     :param env_wrappers: around the environment, each as ``name:key=value,...``
     :param method: text of the method, see :func:`parse_method`
     :param algo_kwargs: settings of the algorithm beside those in ``method``, which win
-    :param timesteps: environment steps to train for
+    :param timesteps: environment steps to train for; ``None`` where only time ends the run
+    :param cpu_seconds: of the process to train for, evaluations left out; whichever of both budgets is used up first ends the
+        run. Other processes take none of it, so that all methods are given the same on a busy machine too
     :param seed: of the learner, the training environments and (by a fixed rule) the evaluations
+    :param normalize: ``"observations"``, ``"rewards"``, ``"both"`` or ``"none"``, by the running moments of ``VecNormalize``;
+        ``None`` is both for MuJoCo with an on-policy algorithm, else none. Evaluations use the same moments, returns stay raw
     :param n_envs: parallel training environments; ``None`` is 8 for Atari with an on-policy algorithm, else 1
     :param eval_points: evaluations over the run, one more before the first step
     :param eval_episodes: episodes of each evaluation
@@ -214,23 +240,30 @@ class RunSpec:
 
     env: str
     method: str
-    timesteps: int
+    timesteps: int | None = None
     seed: int = 0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     env_wrappers: list[str] = field(default_factory=list)
     algo_kwargs: dict[str, Any] = field(default_factory=dict)
+    normalize: str | None = None
     n_envs: int | None = None
+    cpu_seconds: float | None = None
     eval_points: int = 20
     eval_episodes: int = 5
     eval_actions: str | None = None
     success_return: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("timesteps", "eval_points", "eval_episodes"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}.")
-        if self.n_envs is not None and self.n_envs < 1:
-            raise UserError(f"The number of environments must be at least 1, not {self.n_envs}.")
+        for name in ("timesteps", "n_envs", "eval_points", "eval_episodes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
+        if self.timesteps is None and self.cpu_seconds is None:
+            raise UserError("A run needs a budget: a number of time steps, or a time.")
+        if self.cpu_seconds is not None and not 0 < self.cpu_seconds < float("inf"):
+            raise UserError(f"A budget of time must be more than 0 seconds, not {self.cpu_seconds}.")
+        if self.normalize not in (None, *NORMALIZE):
+            raise UserError(f"normalize is one of {', '.join(NORMALIZE)}, not {self.normalize!r}.")
         if self.eval_actions not in (None, "best", "sampled"):
             raise UserError(f"Evaluations take 'best' or 'sampled' actions, not {self.eval_actions!r}.")
         if not 0 <= self.seed < 2**31:
@@ -240,6 +273,21 @@ class RunSpec:
     def label(self) -> str:
         """What tables, pictures and folders call the method."""
         return parse_method(self.method).label
+
+    @property
+    def budget(self) -> str:
+        """What ends the run, as text."""
+        steps = [] if self.timesteps is None else [f"{self.timesteps:,} steps"]
+        return " or ".join([*steps, *([] if self.cpu_seconds is None else [f"{duration_text(self.cpu_seconds)} of CPU time"])])
+
+    def share(self, timesteps: int, cpu_seconds: float) -> float:
+        """How much of the budget is used up, from 0 to 1.
+
+        :param timesteps: made so far
+        :param cpu_seconds: of training so far
+        """
+        used = [] if self.timesteps is None else [timesteps / self.timesteps]
+        return min(max([*used, *([] if self.cpu_seconds is None else [cpu_seconds / self.cpu_seconds])]), 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as JSON can hold them (tuples become lists)."""

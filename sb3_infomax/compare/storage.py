@@ -16,8 +16,9 @@ from typing import Any
 from sb3_infomax.compare.spec import RunSpec, UserError, jsonable
 
 FORMAT = 1
-EVALUATION_COLUMNS = ("timesteps", "episode", "return", "length", "success", "wall_seconds")
+EVALUATION_COLUMNS = ("timesteps", "episode", "return", "length", "success", "wall_seconds", "cpu_seconds")
 MONITOR_COLUMNS = ("r", "l", "t", "timesteps", "success")
+MOMENTS = "vecnormalize.pkl"  # the RL Zoo's name for it
 PACKAGES = ("sb3-infomax", "stable-baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
 
 
@@ -134,8 +135,8 @@ class RunFolder:
 
     ``config.json`` (specification and versions), ``evaluations.csv`` (a row per evaluation episode), ``monitor.csv`` (a row
     per training episode, in Stable-Baselines3's Monitor format with two columns more), ``progress.json`` while it runs,
-    ``finished.json`` or ``failed.json`` at its end, ``model.zip`` and the callbacks' ``model*.pt``, ``log.txt``, and
-    ``checkpoint_<steps>/`` in long runs.
+    ``finished.json`` or ``failed.json`` at its end, ``model.zip`` and the callbacks' ``model*.pt``, ``vecnormalize.pkl`` where
+    there is one, ``log.txt``, and ``checkpoint_<steps>/`` in long runs.
 
     :param path: the folder
     """
@@ -216,5 +217,5 @@ class RunFolder:
             if path.is_dir() and path.name.startswith("checkpoint_"):
                 shutil.rmtree(path)
         files = (self.evaluations, self.monitor, self.progress, self.finished, self.failed, self.model)
-        for path in (*files, *self.path.glob("model*.pt")):
+        for path in (*files, self.path / MOMENTS, *self.path.glob("model*.pt")):
             path.unlink(missing_ok=True)

@@ -64,28 +64,19 @@ def train(spec: RunSpec, out: Path | None, resume: bool, overwrite: bool, consol
 
 def run_with_bar(spec: RunSpec, folder: RunFolder, console: "Console") -> dict[str, Any]:
     """:func:`~sb3_infomax.compare.worker.execute` under a progress bar, or with a line now and then."""
-    import time
-
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from sb3_infomax.compare.display import LINE_SECONDS, returns_text, steps_text
+    from sb3_infomax.compare.display import make_display
+    from sb3_infomax.compare.runner import Run
     from sb3_infomax.compare.worker import execute
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with (
-        locked(folder.path, f"{folder.path} is in use by another process: wait until it ends."),
-        Progress(*columns, *times, console=console, disable=not console.is_terminal) as bars,
-    ):
-        task = bars.add_task(spec.label.replace("[", r"\["), total=spec.timesteps, note="")
-        last = time.monotonic()
+    run = Run(spec, folder)
+    display = make_display(console)
 
-        def show(record: dict[str, Any]) -> None:
-            nonlocal last
-            bars.update(task, completed=min(record["timesteps"], spec.timesteps), note=returns_text(record))
-            if not console.is_terminal and time.monotonic() - last > LINE_SECONDS:
-                last = time.monotonic()
-                steps = f"{steps_text(record['timesteps'])}/{steps_text(spec.timesteps)}"
-                console.print(f"{steps} steps, {returns_text(record)}", markup=False, highlight=False, soft_wrap=True)
+    def show(record: dict[str, Any]) -> None:
+        run.hear(record)
+        display.poll()
 
+    busy = f"{folder.path} is in use by another process: wait until it ends."
+    with locked(folder.path, busy), display.watching([run], 1):
+        run.state = "running"
+        display.changed(run)
         return execute(spec, folder, show)

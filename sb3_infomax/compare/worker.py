@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.compare.algorithms import first_line, is_on_policy, make_callbacks, make_model, resolve_algorithm
-from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env, success_threshold
+from sb3_infomax.compare.environments import (
+    has_time_limit,
+    is_mujoco,
+    is_video_game,
+    make_vec_env,
+    normalized,
+    success_threshold,
+)
 from sb3_infomax.compare.spec import Method, RunSpec, UserError, parse_method
-from sb3_infomax.compare.storage import RunFolder, locked, read_json, versions, write_json
+from sb3_infomax.compare.storage import MOMENTS, RunFolder, locked, read_json, versions, write_json
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
 
     from sb3_infomax.callbacks.saved import SavedCallback
     from sb3_infomax.compare.recording import OnEvaluation, Progress
+
+
+NO_LIMIT = 10**15  # of steps, where only time ends a run
 
 
 def one_thread_environment() -> dict[str, str]:
@@ -35,6 +45,27 @@ def default_n_envs(spec: RunSpec) -> int:
         return spec.n_envs
     algorithm = resolve_algorithm(parse_method(spec.method).algorithm.name)
     return 8 if is_video_game(spec.env) and is_on_policy(algorithm) else 1
+
+
+def normalization(spec: RunSpec) -> tuple[str, float]:
+    """What ``VecNormalize`` does in a run, and the discount that it needs."""
+    algorithm = parse_method(spec.method).algorithm
+    what = spec.normalize
+    if what is None:
+        what = "both" if is_mujoco(spec.env) and is_on_policy(resolve_algorithm(algorithm.name)) else "none"
+    return what, float({**spec.algo_kwargs, **algorithm.settings}.get("gamma", 0.99))
+
+
+def training_env(spec: RunSpec) -> "VecEnv":
+    """The environments that a run learns in."""
+    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
+    return normalized(env, *normalization(spec))
+
+
+def evaluation_env(spec: RunSpec) -> "VecEnv":
+    """Environments that pay raw rewards, one for each episode of an evaluation."""
+    env = make_vec_env(spec.env, spec.eval_episodes, spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers, whole_games=True)
+    return normalized(env, *normalization(spec), training=False)
 
 
 def evaluates_best_action(spec: RunSpec) -> bool:
@@ -60,8 +91,9 @@ def restore(
     :param env: fresh training environments
     :return: ``None`` where the checkpoint cannot be used and the run starts over
     """
-    from sb3_infomax.compare.recording import read_replay_buffer
+    from sb3_infomax.compare.recording import read_moments, read_replay_buffer
 
+    read_moments(checkpoint / MOMENTS, env)
     model = resolve_algorithm(method.algorithm.name).load(checkpoint / "model.zip", env=env)
     if not read_replay_buffer(model, checkpoint / "replay_buffer.pkl"):
         return None
@@ -91,10 +123,7 @@ def execute(
     from sb3_infomax.compare.recording import MAX_EVALUATION_STEPS, Recorder
 
     method = parse_method(spec.method)
-    env = make_vec_env(spec.env, default_n_envs(spec), spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
-    eval_env = make_vec_env(
-        spec.env, spec.eval_episodes, spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers, whole_games=True
-    )
+    env, eval_env = training_env(spec), evaluation_env(spec)
     threshold = success_threshold(spec.env) if spec.success_return is None else spec.success_return
     max_steps = None if has_time_limit(spec.env, spec.env_kwargs) else MAX_EVALUATION_STEPS
     folder.failed.unlink(missing_ok=True)
@@ -112,13 +141,14 @@ def execute(
     if restored is not None and checkpoint is not None:
         recorder.resume(read_json(checkpoint / "state.json"))
     try:
-        model.learn(
-            spec.timesteps - model.num_timesteps,
-            # the recorder saves at the start of a rollout, which has to be before the others prepare for it
-            callback=CallbackList([recorder, *callbacks.values()]),
-            reset_num_timesteps=restored is None,
-            **learn_settings(model, env),
-        )
+        with recorder.schedules_follow_the_budget(model):
+            model.learn(
+                (spec.timesteps or NO_LIMIT) - model.num_timesteps,
+                # the recorder saves at the start of a rollout, which has to be before the others prepare for it
+                callback=CallbackList([recorder, *callbacks.values()]),
+                reset_num_timesteps=restored is None,
+                **learn_settings(model, env),
+            )
         return finish(folder, model, callbacks, recorder.clock.seconds())
     finally:
         recorder.close()
@@ -130,7 +160,10 @@ def finish(
     folder: RunFolder, model: "BaseAlgorithm", callbacks: "dict[str, SavedCallback]", seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Save the trained model and mark the run as finished, in this order."""
+    from sb3_infomax.compare.recording import save_moments
+
     model.save(folder.model)
+    save_moments(model.get_env(), folder.path / MOMENTS)
     for name, callback in callbacks.items():
         callback.save(folder.path / name)
     record = {"timesteps": int(model.num_timesteps), "seconds": seconds, "versions": versions()}
@@ -161,7 +194,8 @@ def main(path: str) -> int:
 
         th.set_num_threads(1)
         with locked(folder.path, f"{folder.path} is in use by another process: wait until it ends."):
-            execute(folder.spec(), folder, lambda record: write_json(folder.progress, record, durable=False))
+            own = {"pid": os.getpid()}  # tells these reports from those of an earlier attempt
+            execute(folder.spec(), folder, lambda record: write_json(folder.progress, {**record, **own}, durable=False))
     except Exception as error:  # the one place that must survive anything: it tells the user what went wrong
         traceback.print_exc()
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "

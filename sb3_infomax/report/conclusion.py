@@ -18,7 +18,7 @@ def conclude(runs: "list[Run]", out: Path, console: "Console") -> int:
     from sb3_infomax.report.figures import plot_curves
 
     spec = runs[0].spec
-    title = f"{spec.env}, {spec.timesteps:,} steps"
+    title = f"{spec.env}, {spec.budget}"
     rows = [summarize(method, group) for method, group in by_method(runs).items()]
     picture = plot_curves(runs, out / "curves.png", title)
     best = {evaluates_best_action(run.spec) for run in runs}

@@ -85,7 +85,7 @@ def training_curve(runs: list[Run], n_bins: int = 20, column: str = "r") -> Curv
     :param n_bins: points of the curve
     :param column: of ``monitor.csv``
     """
-    edges = np.linspace(0, runs[0].spec.timesteps, n_bins + 1)
+    edges = np.linspace(0, max(run.last_step for run in runs), n_bins + 1)
     values = np.full((len(runs), n_bins), np.nan)
     for index, run in enumerate(runs):
         rows = read_rows(run.folder.monitor)
@@ -148,7 +148,7 @@ def summarize(method: str, runs: list[Run]) -> Summary:
     nothing = Score(float("nan"), float("nan"), float("nan"))
     if not done:
         return Summary(method, 0, len(runs), nothing, nothing, nothing, float("nan"), float("nan"))
-    last = done[0].spec.timesteps
+    last = max(run.last_step for run in done)
     seconds = [read_json(run.folder.finished)["seconds"] for run in done]
     return Summary(
         method,

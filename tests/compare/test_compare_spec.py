@@ -7,6 +7,7 @@ from sb3_infomax.compare.spec import (
     UserError,
     folder_name,
     format_method,
+    parse_duration,
     parse_method,
     parse_settings,
     parse_steps,
@@ -130,11 +131,41 @@ def test_steps_must_be_positive_whole_numbers(text):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seed": -1}, {"timesteps": 0}, {"n_envs": 0}, {"eval_points": 0}, {"eval_episodes": 0}, {"eval_actions": "worst"}],
+    [
+        {"seed": -1},
+        {"timesteps": None},
+        {"cpu_seconds": 0.0},
+        {"normalize": "all"},
+        {"timesteps": 0},
+        {"n_envs": 0},
+        {"eval_points": 0},
+        {"eval_episodes": 0},
+        {"eval_actions": "worst"},
+    ],
 )
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(UserError):
         RunSpec(**{"env": "CartPole-v1", "method": "ppo", "timesteps": 10, **wrong})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h 30m", 5400), ("2H", 7200)])
+def test_times_are_read(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "m", "ten minutes", "5m3", "-5m", ""])
+def test_times_need_a_unit(text):
+    with pytest.raises(UserError, match="is not a time"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "budget", "share"),
+    [(100, None, "100 steps", 0.5), (None, 60, "60 s of CPU time", 0.25), (100, 20, "100 steps or 20 s of CPU time", 0.75)],
+)
+def test_the_budget_is_steps_or_time_whichever_ends_first(steps, seconds, budget, share):
+    spec = RunSpec("CartPole-v1", "ppo", steps, cpu_seconds=seconds)
+    assert spec.budget == budget and spec.share(50, 15.0) == share and spec.share(1000, 1000.0) == 1
 
 
 def test_specifications_survive_json_and_name_what_differs():

@@ -1,17 +1,19 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.monitor import load_results
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_infomax.compare import worker
 from sb3_infomax.compare.environments import make_vec_env
 from sb3_infomax.compare.recording import evaluate
-from sb3_infomax.compare.spec import RunSpec
+from sb3_infomax.compare.spec import RunSpec, UserError
 from sb3_infomax.compare.storage import RunFolder, read_json, read_rows
-from sb3_infomax.compare.worker import execute
+from sb3_infomax.compare.worker import execute, normalization, training_env
 
 PPO_SETTINGS = {"n_steps": 64, "batch_size": 64, "n_epochs": 2}
 DQN_SETTINGS = {"learning_starts": 64, "buffer_size": 1000}
@@ -23,7 +25,7 @@ def spec_of(method="ppo", **changes):
         "eval_points": 4,
         "eval_episodes": 2,
     }
-    return RunSpec("CartPole-v1", method, 512, **{**settings, **changes})
+    return RunSpec("CartPole-v1", method, **{"timesteps": 512, **settings, **changes})
 
 
 def run(folder, spec, **kwargs):
@@ -120,6 +122,68 @@ def test_a_run_without_checkpoint_starts_over_with_the_same_outcome(tmp_path, mo
     again = run(tmp_path / "cut", spec_of())
     columns = [[(row["timesteps"], row["return"]) for row in read_rows(folder.evaluations)] for folder in (whole, again)]
     assert columns[0] == columns[1]
+
+
+def test_a_budget_of_time_ends_the_run_and_its_schedules(tmp_path, monkeypatch):
+    monkeypatch.setattr("sb3_infomax.compare.recording.REPORT_SECONDS", 0.0)
+    rates = []
+    train = PPO.train
+    monkeypatch.setattr(PPO, "train", lambda self: (train(self), rates.append(self._current_progress_remaining)))
+    spec = spec_of(timesteps=None, cpu_seconds=1.0)
+    with pytest.raises(Cut):
+        run(tmp_path, spec, progress=cut_at(256), checkpoint_seconds=0.0)
+    before = read_json(RunFolder(tmp_path).checkpoint() / "state.json")["seconds"]
+    rates.clear()
+    folder = run(tmp_path, spec)
+    seconds = read_json(folder.finished)["seconds"]
+    spent = seconds["cpu"] - seconds["evaluation_cpu"]
+    assert 1.0 <= spent < 2.0 and 0 < before["cpu"] < seconds["cpu"]  # what was done before the cut counts
+    assert rates == sorted(rates, reverse=True) and 0 <= rates[-1] < 0.5 < rates[0]
+    times = [row["cpu_seconds"] for row in read_rows(folder.evaluations)]
+    assert times == sorted(times) and len(set(times)) == 5
+    assert "_update_current_progress_remaining" not in vars(PPO.load(folder.model))
+
+
+@pytest.mark.parametrize(("points", "steps"), [(3, [0, 34, 67, 100]), (4, [0, 25, 50, 75, 100])])
+def test_evaluations_lie_evenly_over_the_budget(tmp_path, points, steps):
+    settings = {"n_steps": 1, "gamma": 0.9}
+    folder = run(tmp_path, spec_of("a2c", timesteps=100, algo_kwargs=settings, eval_points=points, eval_episodes=1))
+    assert [row["timesteps"] for row in read_rows(folder.evaluations)] == steps
+
+
+@pytest.mark.parametrize(
+    ("env", "method", "default"),
+    [
+        ("InvertedPendulum-v5", "ppo", "both"),
+        ("HalfCheetah-v5", "trpo+emi", "both"),
+        ("HalfCheetah-v5", "sac", "none"),
+        ("CartPole-v1", "ppo", "none"),
+        ("MiniGrid-Empty-5x5-v0", "ppo", "none"),
+    ],
+)
+def test_mujoco_is_normalized_for_on_policy_learners(env, method, default):
+    assert normalization(RunSpec(env, method, 100)) == (default, 0.99)
+
+
+@pytest.mark.parametrize(("method", "what"), [("ppo", "both"), ("ppo:gamma=0.9", "rewards")])
+def test_normalized_runs_go_on_with_their_moments_and_report_raw_returns(tmp_path, monkeypatch, method, what):
+    monkeypatch.setattr("sb3_infomax.compare.recording.REPORT_SECONDS", 0.0)
+    spec = replace(spec_of(method), env="InvertedPendulum-v5", timesteps=200, normalize=None if what == "both" else what)
+    with pytest.raises(Cut):
+        run(tmp_path, spec, progress=cut_at(128), checkpoint_seconds=0.0)
+    folder = run(tmp_path, spec)
+    # it pays 1 at every step, the last excepted
+    assert {row["length"] - row["return"] for row in read_rows(folder.evaluations)} <= {0, 1}
+    assert {row["l"] - row["r"] for row in read_rows(folder.monitor)} <= {0, 1}
+    saved = VecNormalize.load(str(folder.path / "vecnormalize.pkl"), make_vec_env(spec.env, 1, 0))
+    assert (saved.norm_obs, saved.gamma) == (what == "both", 0.99 if what == "both" else 0.9)
+    assert saved.ret_rms.count > 200  # those of before the cut are in it
+
+
+@pytest.mark.parametrize(("env", "what"), [("Taxi-v4", "both"), ("sb3_infomax/PacMan-v0", "observations")])
+def test_observations_without_moments_are_not_normalized(env, what):
+    with pytest.raises(UserError, match="cannot be normalized"):
+        training_env(RunSpec(env, "ppo", 100, normalize=what))
 
 
 def test_a_failure_is_stored_as_one_line(tmp_path, monkeypatch, capsys):

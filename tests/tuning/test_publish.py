@@ -12,7 +12,9 @@ def test_published_files_hold_what_the_runs_recorded(tmp_path, monkeypatch):
     settings = ["--timesteps", "128", "--seeds", "2", "--n-envs", "2", "--eval-points", "1", "--eval-episodes", "1"]
     assert main(["compare", "ppo", "--env", "CartPole-v1", *settings, "--algo-arg", "n_steps=32", "--out", str(out)]) == 0
     target = publish.publish(out, "mine")
-    monitors = [(out / "runs" / "ppo" / f"seed_{seed}" / "monitor.csv").read_text().splitlines()[2:] for seed in (0, 1)]
+    monitors = [
+        (out / "runs" / "CartPole-v1" / "ppo" / f"seed_{seed}" / "monitor.csv").read_text().splitlines()[2:] for seed in (0, 1)
+    ]
     with (target / "training.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for seed, monitor in enumerate(monitors):
