@@ -244,7 +244,7 @@ def test_a_plan_refuses_folders_of_other_runs_and_skips_finished_ones(tmp_path):
     with pytest.raises(UserError, match="timesteps = 100, not 7"):
         plan([RunSpec("CartPole-v1", "ppo", 7)], tmp_path)
     with pytest.raises(UserError, match="share the folder"):
-        plan([RunSpec("CartPole-v1", text, 7) for text in ("ppo:n_steps=2", "ppo-n_steps=2")], tmp_path / "other")
+        plan([RunSpec("CartPole-v1", text, 7) for text in ("ppo:n_steps=2", "PPO:n_steps=2")], tmp_path / "other")
 
 
 def test_the_demo_is_a_comparison_with_fixed_settings(capsys, tmp_path, monkeypatch):
