@@ -93,8 +93,8 @@ class SavedCallback(BaseCallback):
         name, config = type(self).__name__, self._pending["config"]
         for kind in ("observation_space", "action_space"):
             found = describe_space(getattr(self.model, kind))
-            if config[kind] != found:
-                raise SavedFileError(f"The saved module's {kind} was {config[kind]}, but the model's is {found}.")
+            if config.get(kind) != found:
+                raise SavedFileError(f"The saved module's {kind} was {config.get(kind)}, but the model's is {found}.")
         try:
             self._load_state(self._pending["state"])
         except (RuntimeError, KeyError, ValueError) as error:

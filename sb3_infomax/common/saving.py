@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
-import pickle
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +81,21 @@ def load_state(path: Path, kind: str = "intrinsic") -> tuple[dict[str, Any], int
         raise SavedFileError(f"There is no file {path}.")
     damaged = f"{path} is damaged or was not written by sb3_infomax; it cannot be read safely."
     try:
+        # torch does not look at the checksums, and would load weights that the disk has changed
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(bad)
         payload = th.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
+    except PermissionError as error:
+        raise SavedFileError(f"{path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # over a damaged file an unpickler may stumble in any way
         raise SavedFileError(damaged) from error
     if not isinstance(payload, dict) or payload.get("format") != f"sb3_infomax.{kind}":
         raise SavedFileError(f"{path} is not a file of sb3_infomax's {CALLBACKS[kind]}.")
     try:
         version, config, num_timesteps, state = (payload[key] for key in ("version", "config", "num_timesteps", "state"))
         known, config = version <= VERSION, dict(json.loads(config))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SavedFileError(damaged) from error
     if not known:
         raise SavedFileError(f"{path} was written by a later sb3_infomax (format {version}); update the package.")

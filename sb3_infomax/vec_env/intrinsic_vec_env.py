@@ -156,9 +156,12 @@ class IntrinsicVecEnv(VecEnvWrapper):
         """
         config, _, state = load_state(state_path(path))
         for kind, space in {"observation": venv.observation_space, "action": venv.action_space}.items():
-            if config[f"{kind}_space"] != describe_space(space):
-                raise SavedFileError(f"{path} was saved for {kind}s {config[f'{kind}_space']}.")
-        if set(config["knobs"]) & {"gamma", "episodic"}:
+            if config.get(f"{kind}_space") != describe_space(space):
+                raise SavedFileError(
+                    f"{path} was saved for {kind}s {config.get(f'{kind}_space')}, but the environment's are "
+                    f"{describe_space(space)}."
+                )
+        if set(config.get("knobs", ())) & {"gamma", "episodic"}:
             raise SavedFileError(
                 f"{path} was saved with gamma or episodic, which a wrapper lacks: load it as IntrinsicReward."
             )
