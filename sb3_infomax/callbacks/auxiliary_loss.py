@@ -18,6 +18,7 @@ from sb3_infomax.auxiliary.base import AuxiliaryModule
 from sb3_infomax.buffers.pairs import PairSampler
 from sb3_infomax.callbacks.pair_streams import OffPolicyPairs, OnPolicyPairs
 from sb3_infomax.callbacks.saved import SavedCallback
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Schedule, as_schedule
 from sb3_infomax.common.feature_encoders import policy_encoder, trained_network
 from sb3_infomax.common.gradients import GradientHook
@@ -79,6 +80,7 @@ class AuxiliaryLoss(SavedCallback):
         save_freq: int = 0,
         verbose: int = 0,
     ) -> None:
+        check_arguments([AuxiliaryLoss.__init__], {name: value for name, value in locals().items() if name != "self"})
         super().__init__(save_path, save_freq, verbose)
         self.spec = module_specs(loss, preset, loss_kwargs or {}, LOSS)[0]
         explicit = {"coef": coef, "every": every, "learning_rate": learning_rate, "max_grad_norm": max_grad_norm}

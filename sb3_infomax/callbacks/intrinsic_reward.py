@@ -19,6 +19,7 @@ from sb3_infomax.buffers.replay import ReplayReader
 from sb3_infomax.callbacks.off_policy import OffPolicyBonus
 from sb3_infomax.callbacks.on_policy import OnPolicyBonus
 from sb3_infomax.callbacks.saved import SavedCallback
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Coefficients, Schedule
 from sb3_infomax.common.plan import ModuleLike, RewardPlan, check_same_spaces, plan_arguments
 from sb3_infomax.common.policies import TwoHeadMixin
@@ -91,14 +92,15 @@ class IntrinsicReward(SavedCallback):
         save_freq: int = 0,
         verbose: int = 0,
     ) -> None:
+        check_arguments([IntrinsicReward.__init__], {name: value for name, value in locals().items() if name != "self"})
         super().__init__(save_path, save_freq, verbose)
         explicit = {
             "coef": coef, "ext_coef": ext_coef, "normalize": normalize, "center": center, "gamma": gamma, "episodic": episodic
         }  # fmt: skip
         self.plan = RewardPlan(module, preset, module_kwargs, weights, on_nonfinite, explicit)
         self.device, self.seed, self.start_after = device, seed, start_after
-        if isinstance(start_after, bool) or not isinstance(start_after, int):
-            raise ValueError(f"start_after must be a whole number of steps, got {start_after!r}.")
+        if start_after < 0:
+            raise ValueError(f"start_after is a number of steps and must be at least 0, got {start_after}.")
         self.modules: list[RewardModule] = []
         self.mixture: RewardMixture | None = None
         self.rng: PrivateRNG | None = None

@@ -26,6 +26,8 @@ class SavedCallback(BaseCallback):
         self.save_path = None if save_path is None else Path(save_path)
         if save_freq > 0 and save_path is None:
             raise ValueError("save_freq needs a save_path: say where to save.")
+        if save_freq < 0:
+            raise ValueError(f"save_freq is a number of steps and must be at least 0, got {save_freq}.")
         self.save_freq = save_freq
         self._last_save = 0
         # what load() has read, until there is a model

@@ -13,6 +13,7 @@ import torch as th
 from gymnasium import spaces
 
 from sb3_infomax.auxiliary.base import AuxiliaryModule
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Coefficients, as_schedule
 from sb3_infomax.common.saving import SavedFileError
 from sb3_infomax.networks.preprocessing import describe_space
@@ -341,23 +342,33 @@ def _settings(cls: Any, preset: str | None, kwargs: dict[str, Any], kind: Kind) 
     settings = cls.defaults | (cls.presets[preset] if preset is not None else {})
     knobs = {name: value for name, value in settings.items() if name in kind.knobs}
     arguments = {name: value for name, value in settings.items() if name not in kind.knobs} | kwargs
-    known = _constructor_arguments(cls, kind.base)
+    constructors = _constructors(cls, kind.base)
+    known = _argument_names(constructors, kind.base)
     for name in kwargs:
         if name in kind.knobs:
             raise ValueError(f"{name} is an argument of {kind.callback}, not of {cls.__name__}.")
-        if known is not None and name not in known:
+        if name not in known:
             raise unknown_name(f"argument of {cls.__name__}", name, known)
+    check_arguments(constructors, kwargs, cls.__name__)
     return arguments, knobs
 
 
-def _constructor_arguments(cls: type, root: type) -> list[str] | None:
-    """Names of all keyword arguments, those passed on to the base class included."""
-    names: list[str] = []
+def _constructors(cls: type, root: type) -> list[Any]:
+    """The constructor of a class, and those of its bases that it passes keyword arguments on to."""
+    found = []
     for base in cls.__mro__:
         if "__init__" in vars(base):
-            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-            names += [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-            if base is root or not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            found.append(vars(base)["__init__"])
+            kinds = [parameter.kind for parameter in inspect.signature(found[-1]).parameters.values()]
+            if base is root or inspect.Parameter.VAR_KEYWORD not in kinds:
                 break
+    return found
+
+
+def _argument_names(constructors: list[Any], root: type) -> list[str]:
+    """Names of all keyword arguments."""
+    parameters = [p for constructor in constructors for p in list(inspect.signature(constructor).parameters.values())[1:]]
     given = [p.name for p in inspect.signature(root).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
-    return [name for name in names if name not in given]  # by the callback: spaces, and what else every module is made of
+    # the callback gives the spaces, and what else every module is made of
+    names = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in given]
+    return list(dict.fromkeys(names))

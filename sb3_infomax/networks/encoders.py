@@ -110,6 +110,10 @@ class ObservationPreprocessor(nn.Module):
         clip: float = 5.0,
     ) -> None:
         super().__init__()
+        if keys is not None and not isinstance(space, spaces.Dict):
+            raise ValueError(
+                f"keys are those of a Dict observation, and this one is a {type(space).__name__}: leave them out."
+            )
         self.space, self.newest_channels, self.keys, self.clip = space, newest_channels, keys, clip
         parts = (
             {key: space.spaces[key] for key in observation_keys(space, keys)}

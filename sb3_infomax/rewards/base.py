@@ -66,6 +66,8 @@ class RewardModule(nn.Module):
         super().__init__()
         self.check_spaces(observation_space, action_space)
         check_positive(learning_rate=learning_rate, n_epochs=n_epochs, batch_size=batch_size, update_fraction=update_fraction)
+        if max_grad_norm is not None:
+            check_positive(max_grad_norm=max_grad_norm)
         if update_fraction > 1.0:
             raise ValueError(f"update_fraction is a share of the data and must be at most 1, got {update_fraction}.")
         self.observation_space, self.action_space = observation_space, action_space

@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Schedule
 from sb3_infomax.common.plan import ModuleLike, RewardPlan, plan_arguments
 from sb3_infomax.common.saving import SavedFileError, load_state, save_state, state_path
@@ -59,6 +60,7 @@ class IntrinsicVecEnv(VecEnvWrapper):
         seed: int | None = None,
         on_nonfinite: Literal["raise", "zero"] = "raise",
     ) -> None:
+        check_arguments([IntrinsicVecEnv.__init__], {name: value for name, value in locals().items() if name != "self"})
         super().__init__(venv)
         explicit = {"coef": coef, "ext_coef": ext_coef, "normalize": normalize, "center": center}
         self.plan = RewardPlan(module, preset, module_kwargs, weights, on_nonfinite, explicit)

@@ -1,0 +1,65 @@
+"""Are values that a user wrote of the kind that a signature asks for? One sentence where they are not."""
+
+import types
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+#: in words, and what has it; True is no number to a user
+KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
+    float: ("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
+    bool: ("True or False", lambda value: isinstance(value, bool)),
+    str: ("a string", lambda value: isinstance(value, str)),
+    Path: ("a path", lambda value: isinstance(value, Path)),
+    dict: ("a dict", lambda value: isinstance(value, dict)),
+    types.NoneType: ("None", lambda value: value is None),
+}
+
+
+def check_arguments(signatures: Sequence[Callable], values: dict[str, Any], owner: str = "") -> None:
+    """Hold values against annotations, as far as these are of numbers, text, flags, choices, and sequences of those.
+
+    :param signatures: functions; of two with an argument of one name the first counts
+    :param values: by name of the argument
+    :param owner: whose arguments they are, for the sentence; none for those of the function that the user called
+    :raises ValueError: for the first value of the wrong kind
+    """
+    hints: dict[str, Any] = {}
+    for signature in signatures:
+        try:
+            hints = get_type_hints(signature) | hints
+        except NameError:  # an annotation that only type checkers can resolve
+            continue
+    for name, value in values.items():
+        wanted = _wanted(hints.get(name, Any), value)
+        if wanted is not None:
+            raise ValueError(f"{owner and owner + chr(39) + 's '}{name} must be {wanted}, got {value!r}.")
+
+
+def _wanted(annotation: Any, value: Any) -> str | None:
+    """What the annotation asks for, in words; None where the value is that or where nobody can tell."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        answers = [_wanted(part, value) for part in parts]
+        # None is said by leaving an argument out
+        return None if None in answers else " or ".join(answer for answer in answers if answer not in ("None", None))
+    if origin is Literal:
+        return None if value in parts else " or ".join(map(repr, parts))
+    if origin is dict:
+        annotation = dict
+    if origin in (Sequence, tuple, list):
+        return _wanted_items(parts[0], value) if parts else None
+    if annotation not in KINDS:
+        return None
+    words, fits = KINDS[annotation]
+    return None if fits(value) else words
+
+
+def _wanted_items(annotation: Any, value: Any) -> str | None:
+    words = {int: "whole numbers", float: "numbers", str: "strings"}.get(annotation)
+    if words is None:
+        return None
+    fits = isinstance(value, Sequence) and not isinstance(value, str)
+    return None if fits and all(_wanted(annotation, item) is None for item in value) else f"a list of {words}"
