@@ -9,8 +9,9 @@ import pytest
 
 import sb3_infomax
 from sb3_infomax.cli import main, make_parser
-from sb3_infomax.compare.options import method_text, parse_seeds
+from sb3_infomax.compare.options import method_text
 from sb3_infomax.compare.runner import plan
+from sb3_infomax.compare.settings import parse_seeds, run_specs
 from sb3_infomax.compare.spec import RunSpec, UserError
 from sb3_infomax.compare.storage import RunFolder, write_json
 
@@ -81,7 +82,9 @@ def test_train_and_compare_share_one_notation(argv, text):
     assert method_text(make_parser().parse_args(["train", "--env", "X", *argv])) == text
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("3", [0, 1, 2]), ("7,3", [7, 3]), ("5,", None), ("x", None), ("1,1", None)])
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", [0, 1, 2]), ("7,3", [7, 3]), ("5,", [5]), ("5,x", None), ("x", None), ("1,1", None)]
+)
 def test_seeds_are_a_number_or_a_list(text, seeds):
     if seeds is None:
         with pytest.raises(UserError):
@@ -252,9 +255,10 @@ def test_the_demo_is_a_comparison_with_fixed_settings(capsys, tmp_path, monkeypa
     from sb3_infomax.compare.demo import DEMO
 
     seen = {}
-    monkeypatch.setattr(comparison, "compare", lambda specs, out, workers, console: seen.update(specs=specs, out=out) or 0)
+    monkeypatch.setattr(comparison, "compare", lambda settings, out, *_: seen.update(specs=run_specs(settings), out=out) or 0)
     assert main(["demo", "--out", str(tmp_path)]) == 0
     assert len(seen["specs"]) == len(DEMO["methods"]) * DEMO["seeds"]
-    assert {spec.env for spec in seen["specs"]} == {DEMO["env"]} and seen["out"] == tmp_path
+    assert {(spec.env, spec.timesteps) for spec in seen["specs"]} == {("FrozenLake-v1", 100_000)} and seen["out"] == tmp_path
+    assert seen["specs"][0].env_kwargs["desc"][0] == "SFFFFHFFFHFFFFFF" and seen["specs"][0].algo_kwargs["n_steps"] == 256
     assert main(["demo", "--seeds", "5,7", "--out", str(tmp_path)]) == 0
     assert {spec.seed for spec in seen["specs"]} == {5, 7}

@@ -48,6 +48,11 @@ ATARI_DEFAULTS["maskableppo"] = ATARI_DEFAULTS["recurrentppo"] = ATARI_DEFAULTS[
 ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["driml"] = ATARI_DEFAULTS["mirl"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
 
 
+def is_algorithm(name: str) -> bool:
+    """Whether a short name is an algorithm's."""
+    return name in ALIASES or name in SB3_ALGORITHMS or name in ALGORITHMS
+
+
 def resolve_algorithm(name: str) -> "type[BaseAlgorithm]":
     """The algorithm class behind a name: ours, Stable-Baselines3's, contrib's, or any ``package.module:Class``.
 

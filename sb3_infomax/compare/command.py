@@ -5,20 +5,22 @@ once.
 """
 
 import argparse
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sb3_infomax.compare.options import (
+    add_budget,
     add_environment,
     add_evaluation,
     add_method,
     add_settings,
-    base_spec,
     check_workers,
+    given,
     make_console,
-    method_text,
-    parse_seeds,
+    one_spec,
 )
+from sb3_infomax.compare.settings import DEFAULTS, KEYS, Settings, merge, read_file, read_settings, run_specs, told_apart
 from sb3_infomax.compare.spec import RunSpec, UserError, is_auxiliary, parse_settings, parse_steps
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def add_train(commands: "Commands", common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("train", parents=[common], help="train one agent and store everything about it")
     add_environment(parser)
     add_method(parser)
-    parser.add_argument("--timesteps", default="1e6", metavar="N", help="environment steps (default: 1e6)")
+    add_budget(parser, "1e6")
     add_evaluation(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/train/ENV/METHOD/seed_N")
     again = parser.add_mutually_exclusive_group()
@@ -71,7 +73,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     """One run in this process."""
     from sb3_infomax.compare.training import train
 
-    spec = base_spec(arguments, method_text(arguments), arguments.seed)
+    spec = one_spec(arguments)
     return train(spec, arguments.out, arguments.resume, arguments.overwrite, make_console())
 
 
@@ -81,30 +83,50 @@ def add_compare(commands: "Commands", common: argparse.ArgumentParser) -> None:
         "compare",
         parents=[common],
         help="methods x seeds in parallel; ends with learning curves and a table",
-        epilog="A method is ALGO or ALGO+REWARD, with settings behind a colon: ppo  ppo+emi  ppo+rnd:coef=0.5,preset=paper  "
-        "ppo:n_steps=512+icm  ppo+rnd+emi (a mixture). The same command again goes on where it was.",
+        epilog="A method is ALGO or ALGO+REWARD, with settings behind a colon and a name of its own before '=': ppo  ppo+emi  "
+        "ppo+rnd:coef=0.5,preset=paper  ppo:n_steps=512+icm  ppo+rnd+emi (a mixture)  'EMI tuned=ppo+emi:coef=0.1'. "
+        "The same command again goes on where it was; more methods, seeds or environments join those in the folder.",
     )
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="such as ppo, ppo+emi or ppo+rnd:coef=0.5")
-    add_environment(parser)
-    parser.add_argument("--seeds", default="5", metavar="N", help="how many (default: 5), or which: 3,7,8")
-    parser.add_argument("--timesteps", default="60000", metavar="N", help="environment steps of each run (default: 60000)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    file = "YAML file with any of these options (env, methods, seeds, ...); options given here win"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=file)
+    add_environment(parser, several=True)
+    parser.add_argument("--seeds", metavar="N", help="how many (default: 5), or which: 3,7,8")
+    add_budget(parser, "60000")
+    add_workers(parser)
     add_evaluation(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/compare/ENV")
     parser.set_defaults(run=run_compare, when_stopped=GO_ON)
 
 
-def run_compare(arguments: argparse.Namespace) -> int:
-    """Methods x seeds."""
-    from sb3_infomax.compare.comparison import compare, default_out, specs_of
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Options about processes."""
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    pinning = "leave it to the system on which core a process runs; otherwise each has its own, where there are enough"
+    parser.add_argument("--no-pin", dest="pin", action="store_const", const=False, help=pinning)
 
-    if not arguments.methods:
-        raise UserError("compare needs methods, before the options: sb3-infomax compare ppo ppo+rnd --env ID.")
-    seeds = parse_seeds(arguments.seeds)
-    base = base_spec(arguments, arguments.methods[0], seeds[0])
-    specs = specs_of(base, arguments.methods, seeds)
-    out = arguments.out or default_out("compare", arguments.env)
-    return compare(specs, out, check_workers(arguments.workers), make_console())
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Environments x methods x seeds."""
+    if arguments.env:
+        arguments.env, behind = told_apart(arguments.env)
+        arguments.methods = arguments.methods + behind
+    settings = merge(DEFAULTS, read_file(arguments.config) if arguments.config else {}, given(arguments))
+    return start_comparison(settings)
+
+
+def start_comparison(settings: Settings) -> int:
+    """Run a comparison with everything that the options may say.
+
+    :param settings: merged with the defaults
+    """
+    from sb3_infomax.compare.comparison import compare, default_out
+    from sb3_infomax.compare.runner import compare_runs
+
+    run_specs(settings)  # what is missing is said first
+    out = Path(settings["out"]) if "out" in settings else default_out("compare", *settings["env"])
+    execute = functools.partial(compare_runs, pin=settings.get("pin", True))
+    return compare(settings, out, check_workers(settings.get("workers")), make_console(), execute)
 
 
 def add_check(commands: "Commands", common: argparse.ArgumentParser) -> None:
@@ -129,10 +151,7 @@ def run_check(arguments: argparse.Namespace) -> int:
             f"check measures what a bonus does, and {arguments.reward} is an auxiliary loss: use train or compare."
         )
     steps = None if arguments.timesteps is None else parse_steps(arguments.timesteps)
-    arguments.timesteps = arguments.timesteps or "1000"
-    for name, value in {"eval_points": 1, "eval_episodes": 1, "eval_actions": None, "success_return": None}.items():
-        setattr(arguments, name, value)
-    return check(base_spec(arguments, method_text(arguments), arguments.seed), steps, make_console())
+    return check(one_spec(arguments, timesteps=steps or 1000), steps, make_console())
 
 
 def add_demo(commands: "Commands", common: argparse.ArgumentParser) -> None:
@@ -140,20 +159,15 @@ def add_demo(commands: "Commands", common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("demo", parents=[common], help="a real comparison in about three minutes")
     parser.add_argument("--seeds", metavar="N", help="how many (default: 3), or which: 3,7,8")
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    add_workers(parser)
     parser.set_defaults(run=run_demo, when_stopped=GO_ON)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
     """``compare`` with the settings of :mod:`sb3_infomax.compare.demo`."""
-    from sb3_infomax.compare.comparison import compare, specs_of
     from sb3_infomax.compare.demo import DEMO
 
-    shared: dict[str, Any] = {key: value for key, value in DEMO.items() if key not in ("methods", "seeds")}
-    base = RunSpec(method=DEMO["methods"][0], **shared)
-    seeds = parse_seeds(arguments.seeds) if arguments.seeds is not None else range(DEMO["seeds"])
-    specs = specs_of(base, DEMO["methods"], seeds)
-    return compare(specs, arguments.out, check_workers(arguments.workers), make_console())
+    return start_comparison(merge(DEFAULTS, read_settings(DEMO, KEYS, "demo"), given(arguments)))
 
 
 def add_empowerment_map(commands: "Commands", common: argparse.ArgumentParser) -> None:

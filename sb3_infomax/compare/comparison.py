@@ -1,16 +1,25 @@
 """A whole comparison: runs, then learning curves and a table."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sb3_infomax.compare.algorithms import check_method, make_callbacks, make_model
 from sb3_infomax.compare.environments import has_time_limit, is_video_game
+from sb3_infomax.compare.settings import Settings, run_specs, settings_text, with_earlier
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_method
+from sb3_infomax.compare.storage import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sb3_infomax.compare.display import LineDisplay
+    from sb3_infomax.compare.runner import Run
+
+    Executor: TypeAlias = Callable[[list[RunSpec], Path, int, LineDisplay], list[Run]]
+
+CONFIG = "compare.yml"
+HEADING = "# What was compared here. To do so again: sb3-infomax compare --config THIS_FILE --out ANOTHER_FOLDER\n"
 
 
 def check_spec(spec: RunSpec) -> list[str]:
@@ -43,40 +52,56 @@ def check_spec(spec: RunSpec) -> list[str]:
     ]
 
 
-def specs_of(base: RunSpec, methods: Iterable[str], seeds: Iterable[int]) -> list[RunSpec]:
-    """All methods for the first seed, then for the second, ...: a comparison cut short is still a comparison.
+def compare(settings: Settings, out: Path, workers: int, console: "Console", execute: "Executor | None" = None) -> int:
+    """Run what is not finished, then write pictures and tables of all that the folder holds and show the table.
 
-    :param base: what all runs share
-    :param methods: texts of the methods
-    :param seeds: of the runs
-    """
-    texts = [text.strip() for text in methods]
-    labels = [parse_method(text).label for text in texts]
-    if len(set(labels)) < len(labels):
-        raise UserError("A method is given twice: leave one of them out, or name them apart as LABEL=METHOD.")
-    return [replace(base, method=text, seed=seed) for seed in seeds for text in texts]
-
-
-def compare(specs: list[RunSpec], out: Path, workers: int, console: "Console") -> int:
-    """Run what is not finished, then write ``curves.png``, ``table.md`` and ``table.csv`` and show the table.
-
-    :param specs: from :func:`specs_of`
-    :param out: folder of the comparison; runs are in ``runs/<method>/seed_<n>``
+    :param settings: merged with the defaults
+    :param out: folder of the comparison; runs are in ``runs/<environment>/<method>/seed_<n>``
     :param workers: processes at a time
     :param console: where to show progress and table
+    :param execute: what works through the runs; ``None`` is :func:`~sb3_infomax.compare.runner.compare_runs`
     :return: exit code: 0, or 1 where a run failed
     """
     from sb3_infomax.compare.display import make_display
     from sb3_infomax.compare.runner import compare_runs
     from sb3_infomax.report.conclusion import conclude
 
-    notes = [note for spec in {spec.method: spec for spec in specs}.values() for note in check_spec(spec)]
+    specs = run_specs(settings)
+    notes = [note for spec in {(spec.env, spec.method): spec for spec in specs}.values() for note in check_spec(spec)]
     for note in dict.fromkeys(notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    runs = compare_runs(specs, out, workers, make_display(console))
-    return conclude(runs, out, console)
+    config = make_folder(out) / CONFIG
+    if not config.exists():
+        write_atomic(config, HEADING + settings_text(settings))
+    runs = (execute or compare_runs)(specs, out, workers, make_display(console))
+    everything = with_earlier(settings, config)
+    write_atomic(config, HEADING + settings_text(everything))
+    runs = [*finished_before(run_specs(everything), runs, out), *runs]
+    groups = [[run for run in runs if run.spec.env == env] for env in everything["env"]]
+    if len(groups) == 1:
+        return conclude(runs, out, console)
+    return max(conclude(group, out / folder_name(group[0].spec.env), console) for group in groups if group)
 
 
-def default_out(kind: str, env: str) -> Path:
+def finished_before(specs: Iterable[RunSpec], runs: "list[Run]", out: Path) -> "list[Run]":
+    """Finished runs of earlier comparisons in the folder, which belong beside these.
+
+    :param specs: that may be there
+    :param runs: of this comparison
+    :param out: folder of the comparisons
+    """
+    from sb3_infomax.compare.runner import Run, run_folder
+
+    here = {run.folder.path for run in runs}
+    found = []
+    for spec in specs:
+        folder = run_folder(spec, out / "runs")
+        if folder.path not in here and folder.finished.exists() and not spec.differences(folder.spec()):
+            found.append(Run(spec, folder, skipped=True))
+            found[-1].finish()
+    return found
+
+
+def default_out(kind: str, *envs: str) -> Path:
     """Where results go unless the user says otherwise."""
-    return Path("runs") / kind / folder_name(env)
+    return Path("runs") / kind / folder_name("+".join(envs))[:100]

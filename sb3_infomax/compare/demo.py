@@ -1,4 +1,4 @@
-"""The demo's settings, in one place."""
+"""The demo's settings, in one place, by the names of the options of ``compare``."""
 
 from typing import Any
 
@@ -25,9 +25,9 @@ LAKE = [
 
 DEMO: dict[str, Any] = {
     "env": "FrozenLake-v1",
-    "env_kwargs": {"desc": LAKE, "is_slippery": False, "max_episode_steps": 256},
+    "env_arg": {"desc": LAKE, "is_slippery": False, "max_episode_steps": 256},
     "methods": ["ppo", "ppo+rnd", "ppo+icm", "ppo+emi"],
-    "algo_kwargs": {"n_steps": 256, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3},
+    "algo_arg": {"n_steps": 256, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3},
     "n_envs": 8,
     "timesteps": 100_000,
     "seeds": 3,

@@ -1,14 +1,18 @@
 """Options that several commands share, and what they say, as objects."""
 
 import argparse
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from sb3_infomax.compare.spec import RunSpec, UserError, parse_settings, parse_steps
+from sb3_infomax.compare.settings import DEFAULTS, KEYS, Settings, merge, read_settings, run_specs
+from sb3_infomax.compare.spec import NORMALIZE, RunSpec, UserError, parse_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+TRAIN_STEPS = 1_000_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,34 +22,41 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}. See: {self.prog} --help")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """``5`` is the seeds 0 to 4, ``3,7,8`` are those."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"Cannot read the seeds {text!r}: write how many (5) or which (3,7,8).") from None
-    if "," in text:
-        if len(set(numbers)) < len(numbers):
-            raise UserError(f"A seed is given twice in {text!r}: leave one of them out.")
-        return numbers
-    if numbers[0] < 1:
-        raise UserError(f"The number of seeds must be at least 1, not {numbers[0]}.")
-    return list(range(numbers[0]))
-
-
 def add_settings(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
     """An option for settings as ``key=value``, several at a time."""
     parser.add_argument(name, nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=meaning)
 
 
-def add_environment(parser: argparse.ArgumentParser) -> None:
-    """Options about the environment and the algorithm's settings."""
-    parser.add_argument("--env", required=True, metavar="ID", help="any gymnasium id; module:Id imports module first")
+def add_environment(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Options about the environment and the algorithm's settings.
+
+    :param parser: of a command
+    :param several: whether it takes more than one environment
+    """
+    meaning = "any gymnasium id; module:Id imports module first; settings for gymnasium.make behind a colon: ID:key=value"
+    if several:
+        parser.add_argument("--env", nargs="+", action="extend", metavar="ID", help=f"one or more of {meaning}")
+    else:
+        parser.add_argument("--env", required=True, metavar="ID", help=meaning)
     add_settings(parser, "--env-arg", "for gymnasium.make, e.g. max_episode_steps=200")
     wrapper = "around the environment: useless_actions:n=12, or package.module:Class with such settings"
     parser.add_argument("--env-wrapper", nargs="+", action="extend", default=[], metavar="NAME", help=wrapper)
     add_settings(parser, "--algo-arg", "for the algorithm, e.g. n_steps=512 batch_size=128")
     parser.add_argument("--n-envs", type=int, metavar="N", help="parallel environments (default: 1; Atari on-policy: 8)")
+    moments = "running moments of VecNormalize (default: both for MuJoCo with an on-policy algorithm, else none)"
+    parser.add_argument("--normalize", choices=NORMALIZE, help=moments)
+
+
+def add_budget(parser: argparse.ArgumentParser, timesteps: str) -> None:
+    """Options about how long a run is.
+
+    :param parser: of a command
+    :param timesteps: its default, for the help
+    """
+    steps = f"environment steps of a run (default: {timesteps}, unless there is a --budget)"
+    parser.add_argument("--timesteps", metavar="N", help=steps)
+    time = "CPU time of a run, evaluations left out: 90s, 10m, 1.5h; with --timesteps, whichever ends first"
+    parser.add_argument("--budget", metavar="TIME", help=time)
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +73,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Options about evaluations."""
-    parser.add_argument("--eval-points", type=int, default=20, metavar="N", help="evaluations over the run (default: 20)")
-    parser.add_argument("--eval-episodes", type=int, default=5, metavar="N", help="episodes of each (default: 5)")
+    parser.add_argument("--eval-points", type=int, metavar="N", help="evaluations over the run (default: 20)")
+    parser.add_argument("--eval-episodes", type=int, metavar="N", help="episodes of each (default: 5)")
     actions = "actions of evaluations: best or sampled (default: sampled on-policy, best off-policy)"
     parser.add_argument("--eval-actions", choices=("best", "sampled"), help=actions)
     parser.add_argument("--success-return", type=float, metavar="X", help="an episode with this return is a success")
@@ -99,19 +110,18 @@ def method_text(arguments: argparse.Namespace) -> str:
     return f"{arguments.algo}+{arguments.reward}" + (":" + ",".join(settings) if settings else "")
 
 
-def base_spec(arguments: argparse.Namespace, method: str, seed: int) -> RunSpec:
-    """What the options say about a run."""
-    return RunSpec(
-        env=arguments.env,
-        method=method.strip(),
-        timesteps=parse_steps(arguments.timesteps),
-        seed=seed,
-        env_kwargs=parse_settings(arguments.env_arg),
-        env_wrappers=arguments.env_wrapper,
-        algo_kwargs=parse_settings(arguments.algo_arg),
-        n_envs=arguments.n_envs,
-        eval_points=arguments.eval_points,
-        eval_episodes=arguments.eval_episodes,
-        eval_actions=arguments.eval_actions,
-        success_return=arguments.success_return,
-    )
+def given(arguments: argparse.Namespace) -> Settings:
+    """What the options of a command say, as settings of a comparison; those that were left out are not in it."""
+    options = {key: value for key, value in vars(arguments).items() if key in KEYS and value not in (None, [])}
+    return read_settings({**options, **({"out": str(options["out"])} if "out" in options else {})}, KEYS)
+
+
+def one_spec(arguments: argparse.Namespace, **fixed: Any) -> RunSpec:
+    """The run that the options of ``train`` or ``check`` describe.
+
+    :param arguments: of the command
+    :param fixed: settings that win
+    """
+    method = {"methods": [method_text(arguments)], "seeds": [arguments.seed]}
+    (spec,) = run_specs(merge(DEFAULTS, {"timesteps": TRAIN_STEPS}, given(arguments), method, fixed))
+    return spec

@@ -68,6 +68,14 @@ class Run:
         self.seconds = float((read_json(self.folder.finished) or {}).get("seconds", {}).get("wall", math.nan))
 
 
+def run_folder(spec: RunSpec, out: Path) -> RunFolder:
+    """Where a run is stored.
+
+    :param out: folder of all runs
+    """
+    return RunFolder(out / folder_name(spec.env) / folder_name(spec.label) / f"seed_{spec.seed}")
+
+
 def check_folders(texts: Iterable[str]) -> None:
     """Refuse different texts that would share a folder, also where case does not count."""
     names: dict[str, str] = {}
@@ -90,7 +98,7 @@ def plan(specs: list[RunSpec], out: Path) -> list[Run]:
     check_folders(spec.label for spec in specs)
     runs = []
     for spec in specs:
-        folder = RunFolder(out / folder_name(spec.env) / folder_name(spec.label) / f"seed_{spec.seed}")
+        folder = run_folder(spec, out)
         done = folder.claim(spec)
         name = f"{spec.env} {spec.label} seed {spec.seed}" if several else ""
         runs.append(Run(spec, folder, name, skipped=done))

@@ -154,12 +154,25 @@ def is_auxiliary(name: str) -> bool:
         return False
 
 
+def split_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """``"rnd:coef=0.5,preset=paper"`` as what stands before the settings, and those."""
+    name, *rest = split_outside(_SETTINGS, text.strip())
+    return name.strip(), parse_settings(split_outside(_COMMA, ":".join(rest))) if rest else {}
+
+
 def parse_part(text: str) -> Part:
     """``"rnd:coef=0.5,preset=paper"`` as a :class:`Part`."""
-    name, *rest = split_outside(_SETTINGS, text.strip())
-    settings = parse_settings(split_outside(_COMMA, ":".join(rest))) if rest else {}
+    name, settings = split_settings(text)
     # a class path keeps its case, the short names are lower case
-    return Part(name.strip() if ":" in name else name.strip().lower(), settings)
+    return Part(name if ":" in name else name.lower(), settings)
+
+
+def parse_environment(text: str) -> tuple[str, dict[str, Any]]:
+    """``"CliffWalking-v1:max_episode_steps=200"`` as an id and settings for ``gymnasium.make``."""
+    name, settings = split_settings(text)
+    if not name:
+        raise UserError(f"Cannot read the environment {text!r}: write it as CartPole-v1 or CartPole-v1:max_episode_steps=200.")
+    return name, settings
 
 
 def parse_label(text: str) -> tuple[str | None, str]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,33 @@ def read_json(path: Path) -> Any:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): delete its folder and run again.") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Nothing in it is executed; ``1e-3`` is a number, and no key may stand twice.
+
+    :raises UserError: where it cannot be read
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """The safe loader with the numbers of YAML 1.2."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    line = node.start_mark.line + 1
+                    raise UserError(f"{path}: {key!r} is given twice in the table at line {line}: leave one of them out.")
+            return super().construct_mapping(node, deep)
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"Cannot read {path}: {' '.join(str(error).split())}.") from error
 
 
 def make_folder(path: Path) -> Path:
