@@ -1,10 +1,12 @@
 """Are values that a user wrote of the kind that a signature asks for? One sentence where they are not."""
 
+import contextlib
+import inspect
 import types
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 #: in words, and what has it; True is no number to a user
 KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
@@ -18,6 +20,33 @@ KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
+def constructors_of(cls: type, root: type = object) -> list[Callable]:
+    """The constructor of a class, and those of its bases that it hands ``**kwargs`` on to.
+
+    :param cls: any class
+    :param root: the last base to look at
+    """
+    found: list[Callable] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            found.append(vars(base)["__init__"])
+            kinds = [parameter.kind for parameter in inspect.signature(found[-1]).parameters.values()]
+            if base is root or inspect.Parameter.VAR_KEYWORD not in kinds:
+                break
+    return found
+
+
+def parameters_of(cls: type, root: type = object) -> list[str]:
+    """Names that a class is made with; where it hands ``**kwargs`` on, those of its base classes too.
+
+    :param cls: any class
+    :param root: the last base to look at
+    """
+    parameters = [p for constructor in constructors_of(cls, root) for p in inspect.signature(constructor).parameters.values()]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    return list(dict.fromkeys(names))
+
+
 def check_arguments(signatures: Sequence[Callable], values: dict[str, Any], owner: str = "") -> None:
     """Hold values against annotations, as far as these are of numbers, text, flags, choices, and sequences of those.
 
@@ -28,14 +57,20 @@ def check_arguments(signatures: Sequence[Callable], values: dict[str, Any], owne
     """
     hints: dict[str, Any] = {}
     for signature in signatures:
-        try:
-            hints = get_type_hints(signature) | hints
-        except NameError:  # an annotation that only type checkers can resolve
-            continue
+        hints = _annotations(signature) | hints
     for name, value in values.items():
         wanted = _wanted(hints.get(name, Any), value)
         if wanted is not None:
             raise ValueError(f"{owner and owner + chr(39) + 's '}{name} must be {wanted}, got {value!r}.")
+
+
+def _annotations(signature: Callable) -> dict[str, Any]:
+    """What ``typing.get_type_hints`` would say, without the names that only type checkers can resolve."""
+    found = {}
+    for name, annotation in signature.__annotations__.items():
+        with contextlib.suppress(NameError):
+            found[name] = eval(annotation, signature.__globals__) if isinstance(annotation, str) else annotation
+    return found
 
 
 def _wanted(annotation: Any, value: Any) -> str | None:
@@ -49,8 +84,8 @@ def _wanted(annotation: Any, value: Any) -> str | None:
         return None if value in parts else " or ".join(map(repr, parts))
     if origin is dict:
         annotation = dict
-    if origin in (Sequence, tuple, list):
-        return _wanted_items(parts[0], value) if parts else None
+    if origin in (Sequence, list) or (origin is tuple and parts[1:] == (...,)):
+        return _wanted_items(parts[0], value)
     if annotation not in KINDS:
         return None
     words, fits = KINDS[annotation]

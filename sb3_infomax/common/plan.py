@@ -13,7 +13,7 @@ import torch as th
 from gymnasium import spaces
 
 from sb3_infomax.auxiliary.base import AuxiliaryModule
-from sb3_infomax.common.arguments import check_arguments
+from sb3_infomax.common.arguments import check_arguments, constructors_of, parameters_of
 from sb3_infomax.common.coefficients import Coefficients, as_schedule
 from sb3_infomax.common.saving import SavedFileError
 from sb3_infomax.networks.preprocessing import describe_space
@@ -342,33 +342,13 @@ def _settings(cls: Any, preset: str | None, kwargs: dict[str, Any], kind: Kind) 
     settings = cls.defaults | (cls.presets[preset] if preset is not None else {})
     knobs = {name: value for name, value in settings.items() if name in kind.knobs}
     arguments = {name: value for name, value in settings.items() if name not in kind.knobs} | kwargs
-    constructors = _constructors(cls, kind.base)
-    known = _argument_names(constructors, kind.base)
+    # the callback gives the spaces, and what else every module is made of
+    given = [p.name for p in inspect.signature(kind.base).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    known = [name for name in parameters_of(cls, kind.base) if name not in given]
     for name in kwargs:
         if name in kind.knobs:
             raise ValueError(f"{name} is an argument of {kind.callback}, not of {cls.__name__}.")
         if name not in known:
             raise unknown_name(f"argument of {cls.__name__}", name, known)
-    check_arguments(constructors, kwargs, cls.__name__)
+    check_arguments(constructors_of(cls, kind.base), kwargs, cls.__name__)
     return arguments, knobs
-
-
-def _constructors(cls: type, root: type) -> list[Any]:
-    """The constructor of a class, and those of its bases that it passes keyword arguments on to."""
-    found = []
-    for base in cls.__mro__:
-        if "__init__" in vars(base):
-            found.append(vars(base)["__init__"])
-            kinds = [parameter.kind for parameter in inspect.signature(found[-1]).parameters.values()]
-            if base is root or inspect.Parameter.VAR_KEYWORD not in kinds:
-                break
-    return found
-
-
-def _argument_names(constructors: list[Any], root: type) -> list[str]:
-    """Names of all keyword arguments."""
-    parameters = [p for constructor in constructors for p in list(inspect.signature(constructor).parameters.values())[1:]]
-    given = [p.name for p in inspect.signature(root).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
-    # the callback gives the spaces, and what else every module is made of
-    names = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in given]
-    return list(dict.fromkeys(names))

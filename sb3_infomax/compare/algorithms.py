@@ -1,9 +1,10 @@
 """The learning algorithms by name, and how a method's text becomes a model with its callback."""
 
-import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sb3_infomax.common.arguments import check_arguments, constructors_of, parameters_of
 from sb3_infomax.compare.spec import Method, Part, RunSpec, UserError, check_names, parse_method
 from sb3_infomax.registry import ALGORITHMS, AUXILIARY, REWARDS, UnknownNameError, resolve
 
@@ -89,21 +90,20 @@ def is_on_policy(algorithm: "type[BaseAlgorithm]") -> bool:
     return not issubclass(algorithm, OffPolicyAlgorithm)
 
 
-def parameters_of(cls: type) -> list[str]:
-    """Names that a class is made with; where it hands ``**kwargs`` on, those of its base classes too.
+def check_settings(settings: dict[str, Any], name: str, reserved: Sequence[str] = ()) -> None:
+    """Names and kinds of an algorithm's arguments.
 
-    :param cls: any class
+    :param settings: as the user wrote them
+    :param name: of the algorithm
+    :param reserved: arguments that are not the user's
+    :raises UserError: for the first that is unknown or of the wrong kind
     """
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names: list[str] = []
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        names += [item.name for item in parameters if item.kind in kinds and item.name not in (*names, "self")]
-        if not any(item.kind == inspect.Parameter.VAR_KEYWORD for item in parameters):
-            break
-    return names
+    algorithm = resolve_algorithm(name)
+    check_names(settings, [known for known in parameters_of(algorithm) if known not in reserved], name)
+    try:
+        check_arguments(constructors_of(algorithm), settings, name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def algorithm_settings(spec: RunSpec, part: Part, video_game: bool) -> dict[str, Any]:
@@ -114,9 +114,7 @@ def algorithm_settings(spec: RunSpec, part: Part, video_game: bool) -> dict[str,
     :param video_game: whether the observations are the frames of one
     """
     settings = {**spec.algo_kwargs, **part.settings}
-    reserved = {"policy", "env", "seed", "verbose", "_init_setup_model"}
-    names = [name for name in parameters_of(resolve_algorithm(part.name)) if name not in reserved]
-    check_names(settings, names, part.name)
+    check_settings(settings, part.name, reserved=("policy", "env", "seed", "verbose", "_init_setup_model"))
     usual = ATARI_DEFAULTS.get(ALIASES.get(part.name, part.name), {}) if video_game else {}
     return {**usual, **settings}
 
@@ -283,8 +281,7 @@ def check_method(method: Method) -> None:
     :param method: as parsed
     :raises UserError: for the first that cannot
     """
-    algorithm = resolve_algorithm(method.algorithm.name)
-    check_names(method.algorithm.settings, parameters_of(algorithm), method.algorithm.name)
+    check_settings(method.algorithm.settings, method.algorithm.name)
     make_callbacks(method, seed=0)
 
 

@@ -17,11 +17,11 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from sb3_infomax.common.arguments import parameters_of
 from sb3_infomax.compare.algorithms import (
     is_on_policy,
     make_intrinsic_reward,
     make_model,
-    parameters_of,
     resolve_algorithm,
 )
 from sb3_infomax.compare.comparison import check_spec

@@ -20,6 +20,9 @@ _COMMA = r",(?=\s*[A-Za-z_][\w.]*\s*=)"
 _LABEL = re.compile(r"\s*([^:=]*[^:=\s])\s*=(.*)", re.DOTALL)
 
 
+# 1e5, which users write for a hundred thousand
+WHOLE = re.compile(r"[+-]?\d+[eE]\+?\d{1,2}")
+
 NORMALIZE = ("observations", "rewards", "both", "none")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -48,14 +51,14 @@ def parse_value(text: str) -> Any:
     """A number, ``True``, ``None``, list, ... where the text is one in Python, else the text itself.
 
     :param text: what stands behind ``key=``
-    :return: ``"1e-3"`` gives 0.001, ``"[64, 64]"`` a list, ``"paper"`` the text ``"paper"``
+    :return: ``"1e-3"`` gives 0.001, ``"1e5"`` the whole number, ``"[64, 64]"`` a list, ``"paper"`` the text ``"paper"``
     """
     text = text.strip()
     lowered = {"true": True, "false": False, "none": None}
     if text.lower() in lowered:
         return lowered[text.lower()]
     try:
-        return ast.literal_eval(text)
+        return int(float(text)) if WHOLE.fullmatch(text) else ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
@@ -270,7 +273,7 @@ class RunSpec:
         for name in ("timesteps", "n_envs", "eval_points", "eval_episodes"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {value}.")
+                raise UserError(f"{name} must be at least 1, not {value}.")
         if self.timesteps is None and self.cpu_seconds is None:
             raise UserError("A run needs a budget: a number of time steps, or a time.")
         if self.cpu_seconds is not None and not 0 < self.cpu_seconds < float("inf"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sb3_infomax.common.arguments import parameters_of
 from sb3_infomax.compare.spec import Part, UserError, check_names, parse_method, parse_value
 from sb3_infomax.registry import AUXILIARY, resolve, unknown_name
 from sb3_infomax.tune.spaces import Space, load_space, read_space, read_yaml, space_names
@@ -20,8 +21,6 @@ def constructor_defaults(cls: type) -> dict[str, Any]:
 
     :param cls: any class
     """
-    from sb3_infomax.compare.algorithms import parameters_of
-
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base):

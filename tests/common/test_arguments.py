@@ -68,8 +68,10 @@ def test_the_first_of_two_signatures_counts():
 
 
 def test_annotations_that_only_type_checkers_know_are_no_obstacle(monkeypatch):
-    monkeypatch.setattr(function, "__annotations__", {"whole": "NowhereDefined"})
-    check_arguments([function], {"whole": "x"})
+    monkeypatch.setattr(function, "__annotations__", {"whole": "NowhereDefined", "flag": "bool"})
+    check_arguments([function], {"whole": "x", "flag": True})
+    with pytest.raises(ValueError, match="flag must be True or False"):
+        check_arguments([function], {"flag": 3})
 
 
 @pytest.mark.parametrize(

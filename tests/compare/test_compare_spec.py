@@ -17,10 +17,19 @@ from sb3_infomax.compare.spec import (
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 0.001), ("5", 5), ("True", True), ("false", False), ("None", None), ("[64, 64]", [64, 64]), ("paper", "paper")],
+    [
+        ("1e-3", 0.001),
+        ("1e5", 100_000),
+        ("5", 5),
+        ("True", True),
+        ("false", False),
+        ("None", None),
+        ("[64, 64]", [64, 64]),
+        ("paper", "paper"),
+    ],
 )
 def test_values_are_read_as_python_where_they_are_python(text, value):
-    assert parse_value(text) == value
+    assert parse_value(text) == value and type(parse_value(text)) is type(value)
 
 
 @pytest.mark.parametrize(
