@@ -198,6 +198,27 @@ def make_intrinsic_reward(method: Method, seed: int, saved: Path | None = None) 
         raise UserError(str(error)) from error
 
 
+def auxiliary_arguments(part: Part, seed: int) -> dict[str, Any]:
+    """How ``AuxiliaryLoss`` is called for one loss of a method.
+
+    :param part: the loss and its settings
+    :param seed: of its private generator
+    """
+    from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
+
+    reserved = {"loss", "loss_kwargs", "save_path", "save_freq", "seed"}
+    shell_names = [name for name in parameters_of(AuxiliaryLoss) if name not in reserved]
+    made = {"observation_space", "action_space", "encoder"}
+    try:
+        own_names = [name for name in parameters_of(resolve(part.name, AUXILIARY, "auxiliary loss")) if name not in made]
+    except UnknownNameError as error:
+        raise UserError(str(error)) from error
+    check_names(part.settings, shell_names + own_names, part.name)
+    shell = {name: value for name, value in part.settings.items() if name in shell_names}
+    own = {name: value for name, value in part.settings.items() if name not in shell_names}
+    return {"loss": part.name, "loss_kwargs": own, "seed": seed, **shell}
+
+
 def make_auxiliary_loss(part: Part, seed: int, saved: Path | None = None) -> "AuxiliaryLoss":
     """The callback of one auxiliary loss.
 
@@ -207,15 +228,8 @@ def make_auxiliary_loss(part: Part, seed: int, saved: Path | None = None) -> "Au
     """
     from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
 
-    reserved = {"loss", "loss_kwargs", "save_path", "save_freq", "seed"}
-    shell_names = [name for name in parameters_of(AuxiliaryLoss) if name not in reserved]
+    arguments = auxiliary_arguments(part, seed)
     try:
-        made = {"observation_space", "action_space", "encoder"}
-        own_names = [name for name in parameters_of(resolve(part.name, AUXILIARY, "auxiliary loss")) if name not in made]
-        check_names(part.settings, shell_names + own_names, part.name)
-        shell = {name: value for name, value in part.settings.items() if name in shell_names}
-        own = {name: value for name, value in part.settings.items() if name not in shell_names}
-        arguments = {"loss": part.name, "loss_kwargs": own, "seed": seed, **shell}
         return AuxiliaryLoss(**arguments) if saved is None else AuxiliaryLoss.load(saved, **arguments)
     except ValueError as error:
         raise UserError(str(error)) from error

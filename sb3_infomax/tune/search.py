@@ -1,16 +1,15 @@
 """What is searched for a whole method: the spaces of its parts side by side, without what its text has settled."""
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.common.arguments import parameters_of
-from sb3_infomax.compare.spec import Part, UserError, check_names, parse_method, parse_value
+from sb3_infomax.compare.spec import Part, UserError, check_names, format_method, parse_method
 from sb3_infomax.registry import AUXILIARY, resolve, unknown_name
-from sb3_infomax.tune.spaces import Space, load_space, read_space, read_yaml, space_names
+from sb3_infomax.tune.spaces import Parameter, Space, load_space, read_space, read_yaml, space_names
 
 if TYPE_CHECKING:
     import optuna
@@ -52,24 +51,6 @@ def default_settings(kind: str, name: str) -> dict[str, Any]:
     return {**constructor_defaults(AuxiliaryLoss), "coef": 1.0, **constructor_defaults(loss), **loss.defaults}
 
 
-def write_value(value: Any) -> str:
-    """A value as :func:`~sb3_infomax.compare.spec.parse_value` reads it."""
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.-]*", value) and parse_value(value) == value
-    return value if plain else repr(value)
-
-
-def write_method(parts: Iterable[Part]) -> str:
-    """The text of a method, which :func:`~sb3_infomax.compare.spec.parse_method` reads.
-
-    :param parts: the algorithm first
-    """
-    texts = []
-    for part in parts:
-        settings = ",".join(f"{name}={write_value(value)}" for name, value in part.settings.items())
-        texts.append(f"{part.name}:{settings}" if settings else part.name)
-    return "+".join(texts)
-
-
 @dataclass(frozen=True)
 class Search:
     """A method, what of it is searched, and where that starts.
@@ -90,7 +71,7 @@ class Search:
         """
         found = [space.suggest(trial, f"{part.name}.") for part, space in zip(self.parts, self.spaces, strict=True)]
         parts = [replace(part, settings={**part.settings, **new}) for part, new in zip(self.parts, found, strict=True)]
-        return write_method(parts)
+        return format_method(parts)
 
     def method_of(self, params: Mapping[str, Any]) -> str:
         """The text of the method with these parameters of a trial."""
@@ -101,13 +82,18 @@ class Search:
     @property
     def default(self) -> str:
         """The text of the method as it is without tuning."""
-        return write_method(self.parts)
+        return format_method(self.parts)
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """What is searched, by the names of a trial's parameters."""
+        parts = zip(self.parts, self.spaces, strict=True)
+        return {f"{part.name}.{name}": item for part, space in parts for name, item in space.parameters.items()}
 
     @property
     def names(self) -> list[str]:
-        """Names of the parameters."""
-        parts = zip(self.parts, self.spaces, strict=True)
-        return [f"{part.name}.{name}" for part, space in parts for name in space.parameters]
+        """Names of the parameters of a trial."""
+        return list(self.parameters)
 
 
 def read_spaces(path: Path) -> dict[str, Space]:

@@ -63,6 +63,13 @@ class Parameter:
         value = trial.suggest_float(name, self.low, self.high, log=self.log)
         return min(max(float(f"{value:.4g}"), self.low), self.high)
 
+    def to_json(self) -> dict[str, Any]:
+        """The range as :func:`read_parameter` reads it."""
+        if self.choices:
+            return {"choices": list(self.choices)}
+        rest = ({"log": True} if self.log else {}) | ({"step": self.step} if self.step != 1 else {})
+        return {"low": self.low, "high": self.high, **rest}
+
     def contains(self, value: Any) -> bool:
         """Whether a trial may have this value."""
         if self.choices:
@@ -124,6 +131,10 @@ class Space:
         found = {name: None if None in item.choices else known.get(name) for name, item in self.parameters.items()}
         inside = {name: value for name, value in found.items() if self.parameters[name].contains(value)}
         return {prefix + name: encode(value) for name, value in inside.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The ranges as :func:`read_space` reads them."""
+        return {name: item.to_json() for name, item in self.parameters.items()}
 
     def only(self, names: Collection[str]) -> "Space":
         """The part of the space with these names."""

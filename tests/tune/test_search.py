@@ -4,8 +4,8 @@ import optuna
 import pytest
 
 from sb3_infomax.compare.algorithms import check_method
-from sb3_infomax.compare.spec import UserError, parse_method
-from sb3_infomax.tune.search import plan_search, read_spaces, write_method
+from sb3_infomax.compare.spec import UserError, format_method, parse_method
+from sb3_infomax.tune.search import plan_search, read_spaces
 from sb3_infomax.tune.spaces import space_names
 
 METHODS = [name for name in space_names() if name not in ("emi", "rnd", "icm", "infonce", "cpc", "curl", "stdim", "shift")]
@@ -20,7 +20,7 @@ def test_a_suggestion_is_a_method_text_that_reads_as_it_was_written(text):
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
     found = search.suggest(trial)
     method = parse_method(found)
-    assert write_method((method.algorithm, *method.rewards, *method.losses)) == found == search.method_of(trial.params)
+    assert format_method((method.algorithm, *method.rewards, *method.losses)) == found == search.method_of(trial.params)
     check_method(method)
     assert trial.params.keys() == set(search.names)
 
