@@ -13,17 +13,17 @@ study() {  # NAME METHOD OPTIONS...
 }
 
 lake=(--env FrozenLake-v1 --env-arg map_name=8x8 is_slippery=False max_episode_steps=128
-    --timesteps 8000 --n-envs 8 --eval-points 10 --eval-episodes 10)
+    --timesteps 6000 --n-envs 8 --eval-points 10 --eval-episodes 10)
 pole=(--env CartPole-v1 --n-envs 4 --eval-points 10 --eval-episodes 5)
 ppo=ppo:n_steps=128,n_epochs=4
 support=v_min=0,v_max=100
 
 study ppo_rnd "$ppo+rnd" "${lake[@]}"
-study c51 "c51:$support" --timesteps 8000 "${pole[@]}"
-study mirl mirl --timesteps 8000 "${pole[@]}"
-study ppo_empowerment "$ppo+empowerment" --timesteps 6000 "${pole[@]}"
+study c51 "c51:$support" --timesteps 6000 "${pole[@]}"
+study mirl mirl --timesteps 6000 "${pole[@]}"
+study ppo_empowerment "$ppo+empowerment" --timesteps 4000 "${pole[@]}"
 study ppo_emi "$ppo+emi" "${lake[@]}"
 study driml "driml:$support" --timesteps 6000 "${pole[@]}"
 study ppo_icm "$ppo+icm" "${lake[@]}"
-study ppo_empowerment_mine "$ppo+empowerment_mine" --timesteps 6000 "${pole[@]}"
+study ppo_empowerment_mine "$ppo+empowerment_mine" --timesteps 4000 "${pole[@]}"
 study dqn_infonce "dqn+infonce" --timesteps 6000 "${pole[@]}"

@@ -116,16 +116,19 @@ def worker_environment() -> dict[str, str]:
     return {**one_thread_environment(), "PYTHONPATH": os.pathsep.join([here, *([inherited] if inherited else [])])}
 
 
-def start_process(module: str, arguments: list[str], log: Path, variables: dict[str, str] | None = None) -> Process:
+def start_process(
+    module: str, arguments: list[str], log: Path, variables: dict[str, str] | None = None, core: int | None = None
+) -> Process:
     """Start a worker. It has a session of its own, so that Ctrl-C reaches only us, and ends when we do.
 
     :param module: of the worker, which calls :func:`~sb3_infomax.compare.worker.end_with_parent`
     :param arguments: of its command line
     :param log: where its output goes
     :param variables: of its environment, beside ours
+    :param core: to bind it to
     """
     with open(log, "ab") as file:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=file,
@@ -133,15 +136,16 @@ def start_process(module: str, arguments: list[str], log: Path, variables: dict[
             env={**worker_environment(), **(variables or {})},
             start_new_session=True,
         )
+    if core is not None:
+        with contextlib.suppress(OSError):  # it is over already, or the core was taken from us
+            os.sched_setaffinity(process.pid, {core})
+    return process
 
 
 def start(run: Run) -> None:
     """Start a run's process."""
-    run.process = start_process("sb3_infomax.compare.worker", [str(run.folder.path)], run.folder.log)
+    run.process = start_process("sb3_infomax.compare.worker", [str(run.folder.path)], run.folder.log, core=run.core)
     run.state = "running"
-    if run.core is not None:
-        with contextlib.suppress(OSError):  # it is over already, or the core was taken from us
-            os.sched_setaffinity(run.process.pid, {run.core})
 
 
 def how_it_ended(code: int, log: Path) -> str:
@@ -202,9 +206,7 @@ def run_all(
     """
     waiting = [run for run in runs if run.state == "waiting"]
     active: list[Run] = []
-    cores = free_cores() if pin else []
-    if len(cores) < workers:
-        cores = []
+    cores = cores_for(workers) if pin else []
     try:
         while waiting or active:
             while waiting and len(active) < workers:
@@ -254,6 +256,12 @@ def free_cores() -> list[int]:
         return []
     first = os.getpid() % len(cores)
     return cores[first:] + cores[:first]
+
+
+def cores_for(workers: int) -> list[int]:
+    """A core for each of so many processes; none where there are too few."""
+    cores = free_cores()
+    return cores if len(cores) >= workers else []
 
 
 def default_workers() -> int:

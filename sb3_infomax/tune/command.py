@@ -4,15 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_infomax.compare.options import (
-    add_environment,
-    add_evaluation,
-    base_spec,
-    check_workers,
-    make_console,
-    parse_seeds,
-)
-from sb3_infomax.compare.spec import UserError, parse_settings
+from sb3_infomax.compare.options import add_environment, add_evaluation, check_workers, given, make_console
+from sb3_infomax.compare.settings import DEFAULTS, merge, parse_seeds, run_specs
+from sb3_infomax.compare.spec import UserError
 
 if TYPE_CHECKING:
     from sb3_infomax.compare.options import Commands
@@ -37,9 +31,11 @@ def add_commands(commands: "Commands", common: argparse.ArgumentParser) -> None:
     parser.add_argument("method", metavar="METHOD", help="such as ppo+emi, driml or qrdqn+infonce:k=3")
     add_environment(parser)
     parser.add_argument("--trials", type=int, default=100, metavar="N", help="of the whole study (default: 100)")
-    parser.add_argument("--timesteps", default="60000", metavar="N", help="environment steps of each run (default: 60000)")
+    parser.add_argument("--timesteps", metavar="N", help="environment steps of each run (default: 60000)")
     parser.add_argument("--seeds", default="2", metavar="N", help="of each trial: how many (default: 2), or which: 1003,1007")
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
+    pinning = "leave it to the system on which core a process runs; otherwise each has its own, where there are enough"
+    parser.add_argument("--no-pin", dest="pin", action="store_false", help=pinning)
     add_evaluation(parser)
     add_search(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/tune/ENV/METHOD")
@@ -79,11 +75,11 @@ def study_spec(arguments: argparse.Namespace) -> "StudySpec":
     seeds = parse_seeds(arguments.seeds)
     if "," not in arguments.seeds:
         seeds = [FIRST_SEED + seed for seed in seeds]
-    base = base_spec(arguments, arguments.method, seeds[0])
+    (base,) = run_specs(merge(DEFAULTS, given(arguments), {"methods": [arguments.method], "seeds": seeds[:1]}))
     own = {} if arguments.space is None else read_spaces(arguments.space)
     name = parse_method(arguments.method).algorithm.name
     usual = ATARI_DEFAULTS.get(ALIASES.get(name, name), {}) if is_video_game(base.env) else {}
-    search = plan_search(arguments.method, own, arguments.tune, parse_settings(arguments.algo_arg), usual)
+    search = plan_search(arguments.method, own, arguments.tune, base.algo_kwargs, usual)
     return StudySpec(base, tuple(seeds), search, arguments.score, arguments.pruner)
 
 
@@ -102,8 +98,18 @@ def run_tune(arguments: argparse.Namespace) -> int:
         if number is not None and number < 1:
             raise UserError(f"--{option} must be at least 1, not {number}.")
     spec = study_spec(arguments)
-    out = arguments.out or default_out("tune", arguments.env) / folder_name(spec.search.default)
+    out = arguments.out or default_out("tune", spec.base.env) / folder_name(spec.search.default)
     name = arguments.study or default_name(spec)
-    workers, seed = check_workers(arguments.workers), arguments.search_seed
-    plan = Plan(spec, name, out, arguments.storage, arguments.trials, workers, arguments.sampler, seed, arguments.heartbeat)
+    plan = Plan(
+        spec,
+        name,
+        out,
+        url=arguments.storage,
+        n_trials=arguments.trials,
+        workers=check_workers(arguments.workers),
+        sampler=arguments.sampler,
+        seed=arguments.search_seed,
+        heartbeat=arguments.heartbeat,
+        pin=arguments.pin,
+    )
     return tune(plan, make_console(), arguments.compare)

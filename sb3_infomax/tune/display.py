@@ -132,7 +132,7 @@ class StudyDisplay:
                 folder = RunFolder(self.plan.out / "trials" / str(first_number(trial)) / f"seed_{seed}")
                 record = read_json(folder.progress) if folder.path.is_dir() else None
                 if record:
-                    steps = f"{steps_text(record['timesteps'])}/{steps_text(self.plan.spec.base.timesteps)}"
+                    steps = f"{steps_text(record['timesteps'])}/{steps_text(self.plan.spec.timesteps)}"
                     found.append(f"trial {trial.number} seed {seed} {steps} steps")
                     break
         return found

@@ -59,13 +59,13 @@ class Objective:
         :param folder: of the run
         :param first: it is the trial's first, whose evaluations the median pruner looks at
         """
-        points = spec.eval_points
+        points, steps = spec.eval_points, self.spec.timesteps
 
         def on_evaluation(timesteps: int, returns: np.ndarray) -> None:
             # the same steps in all trials, whatever the length of their rollouts
-            point = min(round(timesteps * points / spec.timesteps), points)
+            point = min(round(timesteps * points / steps), points)
             if point > 0 and not self.spec.is_late(timesteps):
-                self.report(trial, float(returns.mean()), point * spec.timesteps // points)
+                self.report(trial, float(returns.mean()), point * steps // points)
 
         if not folder.claim(spec):
             with locked(folder.path, f"{folder.path} is in use by another worker."):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sb3_infomax.common.arguments import parameters_of
 from sb3_infomax.compare.spec import Part, UserError, check_names, format_method, parse_method
+from sb3_infomax.compare.storage import read_yaml
 from sb3_infomax.registry import AUXILIARY, resolve, unknown_name
-from sb3_infomax.tune.spaces import Parameter, Space, load_space, read_space, read_yaml, space_names
+from sb3_infomax.tune.spaces import Parameter, Space, load_space, read_space, space_names
 
 if TYPE_CHECKING:
     import optuna

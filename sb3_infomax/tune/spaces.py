@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sb3_infomax.compare.spec import UserError, parse_value
+from sb3_infomax.compare.spec import UserError
+from sb3_infomax.compare.storage import read_yaml
 from sb3_infomax.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ def read_parameter(name: str, record: Any, where: str) -> Parameter:
         if len(record) > 1 or not isinstance(choices, list) or not choices:
             raise UserError(f"{where}: the choices of {name} are a list, and stand alone: {form}.")
         return Parameter(name, tuple(choices))
-    # YAML takes 1e-5, without a point, for text
-    low, high = (parse_value(value) if isinstance(value, str) else value for value in (record["low"], record["high"]))
-    log, step = record.get("log", False), record.get("step", 1)
+    low, high, log, step = record["low"], record["high"], record.get("log", False), record.get("step", 1)
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (low, high)) or not low < high:
         raise UserError(f"{where}: {name} needs two numbers, low before high, not {low!r} and {high!r}.")
     if log and low <= 0:
@@ -185,23 +184,6 @@ def read_space(name: str, records: Any, where: str) -> Space:
     if not isinstance(records, dict):
         raise UserError(f"{where}: the space of {name} is no table of settings and ranges.")
     return Space(name, {str(key): read_parameter(str(key), record, where) for key, record in records.items()})
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    :raises UserError: where it cannot be read
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise UserError("Search spaces are YAML files, and PyYAML is missing: pip install 'sb3-infomax[tune]'.") from error
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"Cannot read {path}: {' '.join(str(error).split())}.") from error
 
 
 def space_names() -> list[str]:

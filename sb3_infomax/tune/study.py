@@ -42,6 +42,12 @@ class StudySpec:
     pruner: str = "auto"
 
     @property
+    def timesteps(self) -> int:
+        """Of each run."""
+        assert self.base.timesteps is not None
+        return self.base.timesteps
+
+    @property
     def pruning(self) -> str:
         """The pruner, with ``"auto"`` decided: Wilcoxon's where there are seeds enough for it, else the median's."""
         if self.pruner != "auto":
@@ -61,7 +67,7 @@ class StudySpec:
 
         :param evaluations: rows with ``timesteps`` and ``return``
         """
-        start = (1 - LAST) * self.base.timesteps if self.score == "last" else 1.0
+        start = (1 - LAST) * self.timesteps if self.score == "last" else 1.0
         steps = [step for step in sorted({row["timesteps"] for row in evaluations}) if not self.is_late(step)]
         steps = [step for step in steps if step >= start] or steps[-1:]
         means = [np.mean([row["return"] for row in evaluations if row["timesteps"] == step]) for step in steps]
@@ -72,7 +78,7 @@ class StudySpec:
 
         Long rollouts would have more training than others.
         """
-        return timesteps >= self.base.timesteps * (1 + 1 / self.base.eval_points)
+        return timesteps >= self.timesteps * (1 + 1 / self.base.eval_points)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as JSON can hold them."""
@@ -154,7 +160,7 @@ def make_pruner(spec: StudySpec) -> "BasePruner":
     import optuna
 
     if spec.pruning == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=spec.base.timesteps // 3)
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=spec.timesteps // 3)
     if spec.pruning == "wilcoxon":
         return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=WILCOXON_SEEDS)
     return optuna.pruners.NopPruner()

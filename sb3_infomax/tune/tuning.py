@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_infomax.compare.runner import Process, how_it_ended, start_process, stop
+from sb3_infomax.compare.runner import Process, cores_for, how_it_ended, start_process, stop
 from sb3_infomax.compare.spec import UserError
 from sb3_infomax.compare.storage import locked, make_folder, write_json
 from sb3_infomax.tune.study import StudySpec, claim_study
@@ -34,6 +34,7 @@ class Plan:
     :param sampler: of Optuna
     :param seed: of the samplers; ``None`` takes it from the system
     :param heartbeat: seconds between a worker's signs of life
+    :param pin: bind each worker to a core of its own, where there are enough
     """
 
     spec: StudySpec
@@ -45,6 +46,7 @@ class Plan:
     sampler: str = "tpe"
     seed: int | None = None
     heartbeat: int = 15
+    pin: bool = True
 
 
 @dataclass
@@ -58,6 +60,10 @@ class Team:
     processes: dict[int, Process] = field(default_factory=dict)
     restarts: int = 0
     deaths: list[str] = field(default_factory=list)  # why workers died, for the display
+    cores: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.cores = cores_for(self.plan.workers) if self.plan.pin else []
 
     def log(self, number: int) -> Path:
         """Where a worker's output goes."""
@@ -67,7 +73,8 @@ class Team:
         """Start a worker."""
         variables = {} if self.plan.url is None else {URL_VARIABLE: self.plan.url}
         arguments = [str(self.plan.out), str(number)]
-        self.processes[number] = start_process("sb3_infomax.tune.worker", arguments, self.log(number), variables)
+        core = self.cores[number] if self.cores else None
+        self.processes[number] = start_process("sb3_infomax.tune.worker", arguments, self.log(number), variables, core)
 
     def poll(self) -> bool:
         """Replace workers that died, as what they were doing is done again; whether any still works.

@@ -42,7 +42,7 @@ def test_what_is_suggested_lies_in_the_space(name):
 
 def test_dots_lists_and_null():
     """A dot goes into a dictionary, a list survives Optuna, null leaves the argument out."""
-    records = {"policy_kwargs.net_arch": {"choices": [None, [64, 64]]}, "coef": {"low": "1e-5", "high": 1, "log": True}}
+    records = {"policy_kwargs.net_arch": {"choices": [None, [64, 64]]}, "coef": {"low": 1e-5, "high": 1, "log": True}}
     space = read_space("x", records, "x.yml")
     study = optuna.create_study()
     study.enqueue_trial({"policy_kwargs.net_arch": "[64, 64]", "coef": 1e-3})
