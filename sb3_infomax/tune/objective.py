@@ -1,6 +1,7 @@
 """What a trial is worth: its runs, one for each seed, and the score of their evaluations on the bare environment."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class Objective:
                 self.train(
                     spec,
                     folder,
-                    lambda record: write_json(folder.progress, record, durable=False),
+                    lambda record: write_json(folder.progress, {**record, "pid": os.getpid()}, durable=False),
                     on_evaluation=on_evaluation if first and self.spec.pruning == "median" else None,
                 )
         score = self.spec.score_of(read_rows(folder.evaluations))

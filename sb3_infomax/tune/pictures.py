@@ -18,10 +18,14 @@ N_SLICES = 8
 
 def importances(study: "optuna.Study") -> dict[str, float]:
     """How much each setting decides the score (PED-ANOVA), the largest first; empty where there are too few trials."""
+    import warnings
+
     import optuna
 
     try:
-        return dict(optuna.importance.get_param_importances(study))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # too few trials to tell: said by the picture
+            return dict(optuna.importance.get_param_importances(study))
     except (ValueError, RuntimeError, ZeroDivisionError):
         return {}
 

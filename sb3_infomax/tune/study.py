@@ -157,10 +157,14 @@ def make_pruner(spec: StudySpec) -> "BasePruner":
     the seeds with those of the best trial, seed by seed, by a signed-rank test. Evaluations within a run are no independent
     instances and never enter the test.
     """
+    import warnings
+
     import optuna
 
     if spec.pruning == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=spec.timesteps // 3)
     if spec.pruning == "wilcoxon":
-        return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=WILCOXON_SEEDS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=WILCOXON_SEEDS)
     return optuna.pruners.NopPruner()

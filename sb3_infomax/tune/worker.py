@@ -40,19 +40,15 @@ def open_study(record: dict[str, Any], folder: Path, worker: int) -> "tuple[optu
     :param folder: of the study
     :param worker: number of the process
     """
-    import warnings
-
-    import optuna
+    from optuna.trial import TrialState
 
     from sb3_infomax.tune.storage import create_study, open_storage
 
     spec = StudySpec.from_json(record["spec"])
     storage = open_storage(os.environ.get(URL_VARIABLE), folder, record["heartbeat"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # Wilcoxon's pruner is "experimental"
-        study = create_study(storage, record["study"], pruner=make_pruner(spec))
-        begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != optuna.trial.TrialState.WAITING]
-        study.sampler = make_sampler(record["sampler"], sampler_seed(record["seed"], worker, len(begun)))
+    study = create_study(storage, record["study"], pruner=make_pruner(spec))
+    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    study.sampler = make_sampler(record["sampler"], sampler_seed(record["seed"], worker, len(begun)))
     return study, spec
 
 

@@ -1,0 +1,85 @@
+"""Copy what there is to keep of a search into ``tuning/studies``, with a README of its command and its outcome.
+
+    python -m tuning.publish_study runs/studies/c51 tuning/studies/c51
+
+The table is that of the comparison by fresh seeds, see ``sb3-infomax tune --compare``.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import sqlite3
+from pathlib import Path
+
+from sb3_infomax.compare.spec import format_value
+from sb3_infomax.compare.storage import write_atomic
+from sb3_infomax.tune.export import shared_settings
+from sb3_infomax.tune.study import StudySpec
+
+MAX_DATABASE = 300_000  # bytes
+FILES = ("trials.csv", "best.yml", "best.py", "study.png", "slices.png")
+
+
+def command_of(record: dict, spec: StudySpec, n_trials: int) -> str:
+    """The command line of a search."""
+    words = ["sb3-infomax", "tune", spec.base.method, "--env", spec.base.env]
+    for key, value in shared_settings(spec.base).items():
+        texts = [f"{name}={format_value(item)}" for name, item in value.items()] if isinstance(value, dict) else [str(value)]
+        words += [f"--{key.replace('_', '-')}", *texts]
+    words += ["--trials", str(n_trials), "--seeds", str(len(spec.seeds)), "--study", record["study"], "--workers", "1"]
+    return shlex.join([*words, "--search-seed", str(record["seed"]), "--compare", "5"])
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy and describe one search.
+
+    :param source: its folder
+    :param target: where to
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copy(source / name, target / name)
+    with sqlite3.connect(source / "study.db") as database, sqlite3.connect(source / "whole.db") as whole:
+        database.backup(whole)  # without a journal beside it
+    (source / "whole.db").replace(source / "study_whole.db")
+    if (source / "study_whole.db").stat().st_size <= MAX_DATABASE:
+        shutil.copy(source / "study_whole.db", target / "study.db")
+    for name in ("table.md", "table.csv", "curves.png"):
+        if (source / "comparison" / name).exists():
+            shutil.copy(source / "comparison" / name, target / f"comparison_{name}")
+    write_atomic(target / "README.md", readme(source, target))
+
+
+def readme(source: Path, target: Path) -> str:
+    """What was searched, how, and what came out."""
+    record = json.loads((source / "study.json").read_text())
+    spec = StudySpec.from_json(record["spec"])
+    n_trials = len((source / "trials.csv").read_text().splitlines()) - 1
+    table = target / "comparison_table.md"
+    outcome = table.read_text() if table.exists() else "The defaults were the best of all: there is nothing to compare.\n"
+    return f"""# {spec.base.method} on {spec.base.env}
+
+{n_trials} trials of {spec.timesteps:,} steps, seed {", ".join(map(str, spec.seeds))}; then the best settings (`tuned`) and the
+defaults (`default`) by seeds that were not tuned on:
+
+```
+{command_of(record, spec, n_trials)}
+```
+
+{outcome}
+All trials: `trials.csv`. The best settings: `best.yml` (RL Zoo), `best.py`.
+{"The study itself: `optuna-dashboard sqlite:///study.db`." if (target / "study.db").exists() else ""}
+
+![scores of the trials, and which settings decide](study.png)
+
+![score against each setting](slices.png)
+"""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    publish(arguments.source, arguments.target)
