@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sb3_infomax.common.arguments import parameters_of
+from sb3_infomax.common.arguments import constructors_of
 from sb3_infomax.compare.spec import Part, UserError, check_names, format_method, parse_method
 from sb3_infomax.compare.storage import read_yaml
 from sb3_infomax.registry import AUXILIARY, resolve, unknown_name
@@ -22,13 +22,11 @@ def constructor_defaults(cls: type) -> dict[str, Any]:
     :param cls: any class
     """
     found: dict[str, Any] = {}
-    for base in cls.__mro__:
-        if "__init__" in vars(base):
-            for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items():
-                if parameter.default is not inspect.Parameter.empty:
-                    found.setdefault(name, parameter.default)
-    known = parameters_of(cls)
-    return {name: value for name, value in found.items() if name in known}
+    for constructor in constructors_of(cls):
+        for name, parameter in inspect.signature(constructor).parameters.items():
+            if parameter.default is not inspect.Parameter.empty:
+                found.setdefault(name, parameter.default)
+    return found
 
 
 def default_settings(kind: str, name: str) -> dict[str, Any]:
