@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sb3_infomax
 from sb3_infomax.cli import main, make_parser
 from sb3_infomax.compare.options import method_text
 from sb3_infomax.compare.runner import plan
-from sb3_infomax.compare.settings import parse_seeds, run_specs
+from sb3_infomax.compare.settings import parse_seeds, read_file, run_specs
 from sb3_infomax.compare.spec import RunSpec, UserError
 from sb3_infomax.compare.storage import RunFolder, write_json
 
@@ -162,46 +163,48 @@ def wait_for(condition, seconds=120.0):
         time.sleep(0.05)
 
 
-def end_in_second_run(argv, folder, end):
-    """Start a comparison, end it while its second run is under way, and give its exit code and output."""
+COMPARISON = ["compare", *CARTPOLE, *QUICK, "--seeds", "1", "--timesteps", "1500", "--workers", "1", "--out", "out"]
+
+
+def end_second_run(folder, end):
+    """Start a comparison, wait until its second run is under way, end it somehow, and give its exit code and output.
+
+    :param end: told the process of the comparison and the number of that of the run
+    """
     progress = folder / "out" / "runs" / "CartPole-v1" / "ppo+rnd" / "seed_0" / "progress.json"
     progress.unlink(missing_ok=True)
-    process = start(argv, folder)
+    process = start([*COMPARISON, "ppo", "ppo+rnd"], folder)
     wait_for(progress.exists)
-    process.send_signal(end)
+    end(process, json.loads(progress.read_text())["pid"])
     out, _ = process.communicate(timeout=60)
     return process.returncode, out
 
 
+def kill_everything(process, worker):
+    process.kill()
+    os.kill(worker, signal.SIGKILL)
+
+
 def test_a_comparison_that_was_ended_goes_on_and_repeats_no_finished_run(tmp_path):
-    argv = [
-        "compare",
-        "ppo",
-        "ppo+rnd",
-        *CARTPOLE,
-        *QUICK,
-        "--seeds",
-        "1",
-        "--timesteps",
-        "1500",
-        "--workers",
-        "1",
-        "--out",
-        "out",
-    ]
     finished = [tmp_path / "out" / "runs" / "CartPole-v1" / name / "seed_0" / "finished.json" for name in ("ppo", "ppo+rnd")]
-    end_in_second_run(argv, tmp_path, signal.SIGKILL)
+    code, out = end_second_run(tmp_path, lambda process, worker: os.kill(worker, signal.SIGKILL))
+    assert code == 1 and "ppo+rnd seed 0: FAILED: ended by signal SIGKILL" in out
     before = finished[0].stat().st_mtime_ns
-    assert not finished[1].exists()
-    code, out = end_in_second_run(argv, tmp_path, signal.SIGINT)
-    assert code == 130 and "the same command again goes on" in out
-    assert not finished[1].exists()
-    again = start(argv, tmp_path)
+    for end, exit_code in [
+        (kill_everything, -signal.SIGKILL),
+        (lambda process, worker: process.kill(), -signal.SIGKILL),
+        (lambda process, worker: process.send_signal(signal.SIGINT), 130),
+    ]:
+        code, out = end_second_run(tmp_path, end)
+        assert code == exit_code and not finished[1].exists()
+    assert "the same command again goes on" in out
+    again = start([*COMPARISON, "ppo+rnd"], tmp_path)  # the other method stays where it is, and in the table
     out, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, out
-    assert "1 of 2 runs are finished already" in out and "ppo+rnd seed 0 was cut short and starts over" in out
+    assert again.returncode == 0 and "ppo+rnd seed 0 was cut short and starts over" in out, out
     assert finished[0].stat().st_mtime_ns == before and finished[1].exists()
-    assert (tmp_path / "out" / "curves.png").exists() and (tmp_path / "out" / "table.csv").exists()
+    rows = (tmp_path / "out" / "table.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["ppo", "ppo+rnd"] and (tmp_path / "out" / "curves.png").exists()
+    assert read_file(tmp_path / "out" / "compare.yml")["methods"] == ["ppo", "ppo+rnd"]
 
 
 BROKEN = '''

@@ -9,6 +9,7 @@ from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_infomax.compare import worker
+from sb3_infomax.compare.comparison import check_spec
 from sb3_infomax.compare.environments import make_vec_env
 from sb3_infomax.compare.recording import evaluate
 from sb3_infomax.compare.spec import RunSpec, UserError
@@ -56,6 +57,7 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path, method, files):
     assert read_json(folder.config)["versions"]["torch"] == th.__version__
     assert folder.model.exists() and sorted(path.name for path in tmp_path.glob("*.pt")) == files
     episodes = load_results(str(tmp_path))  # Stable-Baselines3's own reader
+    assert all(row["return"] == row["length"] for row in rows)  # no bonus in them
     assert episodes["l"].sum() <= 512 and (episodes["r"] == episodes["l"]).all()
 
 
@@ -197,6 +199,27 @@ def test_a_failure_is_stored_as_one_line(tmp_path, monkeypatch, capsys):
     assert worker.main(str(tmp_path)) == 1
     assert json.loads(folder.failed.read_text()) == {"reason": "RuntimeError: the disk is on fire"}
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("env", "method"),
+    [
+        ("procgen/coinrun", "ppo+rnd"),
+        ("HalfCheetah-v5", "sac+emi"),
+        ("InvertedPendulum-v5", "ppo+emi"),
+        ("MiniGrid-Empty-5x5-v0", "qrdqn+infonce:batch_size=32"),
+        ("ALE/Breakout-v5", "ppo+icm"),
+        ("PointMaze_UMaze-v3", "sac+rnd"),
+    ],
+)
+def test_every_family_of_environments_runs_by_its_id(tmp_path, env, method):
+    pytest.importorskip("envpool" if env.startswith("procgen") else "gymnasium")
+    small = {"n_steps": 64, "batch_size": 64, "n_epochs": 1} if method.startswith("ppo") else {**DQN_SETTINGS, "train_freq": 8}
+    limit = {} if env.startswith(("ALE", "procgen")) else {"max_episode_steps": 50}
+    spec = RunSpec(env, method, 128, env_kwargs=limit, algo_kwargs=small, n_envs=2, eval_points=1, eval_episodes=1)
+    check_spec(spec)
+    rows = read_rows(run(tmp_path, spec).evaluations)
+    assert [row["timesteps"] for row in rows] == [0, 128] and all(np.isfinite(row["return"]) for row in rows)
 
 
 def test_maskable_ppo_runs_where_there_are_no_masks(tmp_path):
