@@ -1,6 +1,7 @@
 """What a run leaves behind: evaluations, training episodes, progress and checkpoints, as one callback."""
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from sb3_infomax.compare.spec import RunSpec
@@ -267,6 +269,14 @@ class Recorder(BaseCallback):
         """How much of the budget is used up, from 0 to 1."""
         return self.spec.share(self.num_timesteps, self.clock.training_cpu())
 
+    def expected_share(self) -> float:
+        """As :meth:`share`, with the steps of the last rollout, which goes beyond the budget."""
+        steps: float = self.num_timesteps
+        if isinstance(self.model, OnPolicyAlgorithm) and self.spec.timesteps is not None:
+            rollout = self.model.n_steps * self.model.n_envs
+            steps = steps * self.spec.timesteps / (math.ceil(self.spec.timesteps / rollout) * rollout)
+        return self.spec.share(steps, self.clock.training_cpu())
+
     @contextmanager
     def schedules_follow_the_budget(self, model: BaseAlgorithm) -> Iterator[None]:
         """While a run with a budget of time learns, schedules (learning rate, exploration, coefficients) run over that time.
@@ -347,7 +357,7 @@ class Recorder(BaseCallback):
             self.progress(
                 {
                     "timesteps": int(self.num_timesteps),
-                    "share": self.share(),
+                    "share": self.expected_share(),
                     "evaluation": self.latest_evaluation(),
                     "training": float(np.mean(self.recent)) if self.recent else None,
                     "seconds": self.clock.seconds(),

@@ -296,7 +296,7 @@ class RunSpec:
         steps = [] if self.timesteps is None else [f"{self.timesteps:,} steps"]
         return " or ".join([*steps, *([] if self.cpu_seconds is None else [f"{duration_text(self.cpu_seconds)} of CPU time"])])
 
-    def share(self, timesteps: int, cpu_seconds: float) -> float:
+    def share(self, timesteps: float, cpu_seconds: float) -> float:
         """How much of the budget is used up, from 0 to 1.
 
         :param timesteps: made so far

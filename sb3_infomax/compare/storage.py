@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sb3_infomax.compare.spec import RunSpec, UserError, jsonable
+from sb3_infomax.compare.spec import RunSpec, UserError, jsonable, parse_value
 
 FORMAT = 1
 EVALUATION_COLUMNS = ("timesteps", "episode", "return", "length", "success", "wall_seconds", "cpu_seconds")
@@ -58,14 +58,18 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Nothing in it is executed; ``1e-3`` is a number, and no key may stand twice.
+    """The content of a YAML file. Nothing in it is executed; ``1e-3`` and ``1e5`` are numbers, and no key may stand twice.
 
     :raises UserError: where it cannot be read
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """The safe loader with the numbers of YAML 1.2."""
+        """The safe loader, with numbers as on the command line."""
+
+        def construct_number(self, node: Any) -> Any:
+            value = parse_value(node.value)
+            return value if isinstance(value, (int, float)) else self.construct_yaml_float(node)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -76,6 +80,7 @@ def read_yaml(path: Path) -> Any:
             return super().construct_mapping(node, deep)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+    Loader.add_constructor("tag:yaml.org,2002:float", Loader.construct_number)
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:

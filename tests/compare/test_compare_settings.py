@@ -24,7 +24,7 @@ methods:
   - ppo
   - EMI tuned: ppo+emi:coef=0.1
   - small:
-      ppo: {learning_rate: 1e-3, policy_kwargs: {net_arch: [32, 32]}}
+      ppo: {learning_rate: 1e-3, n_steps: 1e3, policy_kwargs: {net_arch: [32, 32]}}
       rnd: {preset: paper}
       infonce:
 seeds: [3, 7]
@@ -49,7 +49,8 @@ def test_a_file_says_what_the_options_say(tmp_path):
     assert (cart_pole.timesteps, cliff.timesteps, cliff.env_kwargs) == (1000, 2000, {"max_episode_steps": 200})
     assert cart_pole.env_kwargs == {} and cart_pole.algo_kwargs == {"gamma": 0.9} and cart_pole.success_return == 20
     small = parse_method(specs[2].method)
-    assert small.algorithm == Part("ppo", {"learning_rate": 0.001, "policy_kwargs": {"net_arch": [32, 32]}})
+    assert isinstance(small.algorithm.settings["n_steps"], int)
+    assert small.algorithm == Part("ppo", {"learning_rate": 0.001, "n_steps": 1000, "policy_kwargs": {"net_arch": [32, 32]}})
     assert small.rewards == (Part("rnd", {"preset": "paper"}),) and small.losses == (Part("infonce"),)
 
 
