@@ -1,10 +1,12 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
 from sb3_infomax.compare import runner
 from sb3_infomax.compare.comparison import finished_before
-from sb3_infomax.compare.runner import Run, free_cores, plan, run_all, start, stop
+from sb3_infomax.compare.runner import Run, free_cores, plan, run_all, start, stop, worker_environment
 from sb3_infomax.compare.spec import RunSpec
 from sb3_infomax.compare.storage import RunFolder, write_json
 
@@ -32,6 +34,13 @@ def test_a_process_is_bound_to_its_core(tmp_path):
         assert os.sched_getaffinity(run.process.pid) == {run.core}
     finally:
         stop([run.process])
+
+
+def test_a_worker_ends_when_whoever_started_it_is_gone(tmp_path):
+    code = "import time; from sb3_infomax.compare.worker import end_with_parent; end_with_parent(); time.sleep(600)"
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=worker_environment())
+    worker.stdin.close()  # as the system does it with a process that was killed
+    assert worker.wait(timeout=300) == 1
 
 
 def test_finished_runs_of_earlier_comparisons_in_the_folder_stand_beside_these(tmp_path):
