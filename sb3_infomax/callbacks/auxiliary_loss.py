@@ -137,7 +137,8 @@ class AuxiliaryLoss(SavedCallback):
 
     # -- saving ---------------------------------------------------------------------------------------------------------
 
-    def _is_built(self) -> bool:
+    def is_built(self) -> bool:
+        """See :class:`SavedCallback`."""
         return self._module is not None
 
     def _config(self) -> dict[str, Any]:

@@ -152,7 +152,8 @@ class IntrinsicReward(SavedCallback):
 
     # -- saving ---------------------------------------------------------------------------------------------------------
 
-    def _is_built(self) -> bool:
+    def is_built(self) -> bool:
+        """See :class:`SavedCallback`."""
         return self.mixture is not None
 
     def _config(self) -> dict[str, Any]:

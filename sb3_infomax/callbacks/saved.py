@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_infomax.common.saving import SavedFileError, save_state, state_path, write_atomically
+from sb3_infomax.common.saving import SavedFileError, load_state, save_state, state_path, write_atomically
 from sb3_infomax.networks.preprocessing import describe_space
 
 
@@ -56,13 +56,27 @@ class SavedCallback(BaseCallback):
         :param path: the extension is added where it lacks that
         :return: the file
         """
-        if not self._is_built():
+        if not self.is_built():
             raise ValueError("There is nothing to save before training has started.")
         target = state_path(path, self.kind)
         save_state(target, self._config(), self.model.num_timesteps, self._state(), self.kind)
         return target
 
-    def _is_built(self) -> bool:
+    def continue_from(self, path: str | Path) -> int:
+        """Go on with what :meth:`save` wrote, once training starts; the settings stay this callback's own.
+
+        Nothing in the file is executed: tensors and JSON only.
+
+        :param path: of the file
+        :return: the step of the model at which it was saved
+        :raises SavedFileError: where the file is damaged or not ours; what does not fit is told when training starts
+        """
+        config, num_timesteps, state = load_state(state_path(path, self.kind), self.kind)
+        self._pending, self._pending_steps = {"config": config, "state": state}, num_timesteps
+        return num_timesteps
+
+    def is_built(self) -> bool:
+        """Whether training has started, so that there is something to save."""
         raise NotImplementedError
 
     def _save_in_step(self) -> None:
@@ -93,6 +107,9 @@ class SavedCallback(BaseCallback):
         if self._pending is None:
             return
         name, config = type(self).__name__, self._pending["config"]
+        saved, present = ([module.get("name") for module in made.get("modules", [])] for made in (config, self._config()))
+        if saved != present:
+            raise SavedFileError(f"The file holds {saved}, but this {name} has {present}: give it the same modules.")
         for kind in ("observation_space", "action_space"):
             found = describe_space(getattr(self.model, kind))
             if config.get(kind) != found:

@@ -117,6 +117,7 @@ class DRIML(C51):
         )
 
     def _setup_model(self) -> None:
+        self.coef = as_schedule("coef", self.coef)  # load(coef=...) has set a number
         super()._setup_model()
         if not hasattr(self, "rng"):  # a loaded run goes on with its own
             self.rng = PrivateRNG(int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed)
