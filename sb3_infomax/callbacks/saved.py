@@ -63,7 +63,8 @@ class SavedCallback(BaseCallback):
         return target
 
     def continue_from(self, path: str | Path) -> int:
-        """Go on with what :meth:`save` wrote, once training starts; the settings stay this callback's own.
+        """Go on with what :meth:`save` wrote, once training starts, the optimizer's learning rate included; other settings
+        stay this callback's own.
 
         Nothing in the file is executed: tensors and JSON only.
 

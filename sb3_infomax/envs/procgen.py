@@ -20,7 +20,7 @@ class ProcgenEnv(gym.Env[NDArray[np.uint8], np.int64]):
     :param settings: of ``make_procgen``: ``distribution_mode``, ``start_level``, ``num_levels``, ...
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 15}  # type: ignore[misc]
 
     def __init__(self, game: str, render_mode: str | None = None, **settings: Any) -> None:
         self.render_mode = render_mode
@@ -37,14 +37,14 @@ class ProcgenEnv(gym.Env[NDArray[np.uint8], np.int64]):
         if seed is not None:
             self.envs.seed(seed)
             self._first = None
-        self._shown = np.array(self.envs.reset()[0]) if self._first is None else self._first
+        self._shown = np.array(self.envs.reset())[0] if self._first is None else self._first
         self._first = None
         return self._shown, {}
 
     def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """:return: observation, reward, terminated, truncated, and the levels"""
         observations, rewards, dones, infos = self.envs.step(np.array([action]))
-        info, shown = infos[0], np.array(observations[0])
+        info, shown = infos[0], np.array(observations)[0]
         truncated = bool(info.pop("TimeLimit.truncated", False))
         if dones[0]:
             self._first, shown = shown, info.pop("terminal_observation")

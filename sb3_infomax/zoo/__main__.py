@@ -13,7 +13,7 @@ from sb3_infomax.registry import unknown_name
 
 SCRIPTS = ("train", "enjoy", "record_video", "record_training", "benchmark")
 PLOTS = ("all_plots", "plot_from_file", "plot_train")
-HUB = ("push_to_hub", "load_from_hub")
+HUB = {"push_to_hub": "push", "load_from_hub": "load"}
 
 USAGE = """usage: python -m sb3_infomax.zoo [--debug] COMMAND ...
 
@@ -66,12 +66,14 @@ def run(command: str) -> None:
         try:
             plots = importlib.import_module("rl_zoo3.plots")
         except ModuleNotFoundError as error:
-            raise UserError(f"{command} needs {error.name!r}, which the RL Zoo leaves to you: pip install {error.name}") from error
+            raise UserError(
+                f"{command} needs {error.name!r}, which the RL Zoo leaves to you: pip install {error.name}"
+            ) from error
         getattr(plots, command)()
     else:
         from sb3_infomax.zoo import hub_commands
 
-        getattr(hub_commands, command)()
+        getattr(hub_commands, HUB[command])()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

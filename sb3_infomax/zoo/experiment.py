@@ -93,12 +93,13 @@ class SaveBeside(BaseCallback):
 class ZooExperiment(ExperimentManager):
     """Made a subclass of the RL Zoo's ``ExperimentManager`` where that is in use.
 
-    Our algorithms find their hyper-parameters; modules that callbacks train are saved beside each model (the last, the best and
-    the checkpoints) and go on with it.
+    Our algorithms find their hyper-parameters; modules that callbacks train are saved beside each model (the last, the
+    best and the checkpoints) and go on with it.
     """
 
     def __init__(self, args: Any, algo: str, env_id: str, *others: Any, config: str | None = None, **kwargs: Any) -> None:
-        super().__init__(args, algo, env_id, *others, config=hyperparams_file(algo, config), **kwargs)
+        config = hyperparams_file(algo, config)
+        super().__init__(args, algo, env_id, *others, config=config, **kwargs)  # type: ignore[misc]
 
     @property
     def saved_callbacks(self) -> list[SavedCallback]:

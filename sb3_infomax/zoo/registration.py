@@ -52,7 +52,7 @@ def register_environments() -> None:
 
 
 def sample(algorithm: str, trial: "optuna.Trial", n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
-    """Constructor arguments of one trial, as the RL Zoo asks for them: from the search space that ``sb3-infomax tune`` has too.
+    """Constructor arguments of one trial, as the RL Zoo asks for them: from the search space of ``sb3-infomax tune``.
 
     :param algorithm: name of ours
     :param trial: to ask

@@ -243,6 +243,13 @@ def test_the_coefficient_may_follow_a_schedule():
     assert all(same[: len(same) // 2]) and not same[-1]
 
 
+def test_a_loaded_run_takes_another_coefficient(tmp_path):
+    make().learn(40).save(tmp_path / "model")
+    model = DRIML.load(tmp_path / "model", env=jump_envs(2), coef=0.25)
+    model.learn(40)
+    assert model.coef(1.0) == 0.25
+
+
 def test_defaults_are_the_released_codes():
     model = DRIML("CnnPolicy", jump_envs(1, kind="image"), buffer_size=10)
     assert (model.batch_size, model.train_freq.frequency, model.policy.optimizer.defaults["eps"]) == (256, 32, 0.01 / 256)

@@ -10,7 +10,7 @@ from sb3_infomax.compare.spec import RunSpec, UserError, parse_method
 from sb3_infomax.mirl.mirl import MIRL
 
 HYPERPARAMETERS = Path(__file__).parents[2] / "tuning" / "hyperparams" / "mirl.yml"
-OF_THE_ZOO = {"env_wrapper", "frame_stack", "n_timesteps", "policy", "normalize", "n_envs"}
+OF_THE_ZOO = {"env_kwargs", "env_wrapper", "frame_stack", "n_timesteps", "policy", "normalize", "n_envs"}
 
 
 @pytest.mark.parametrize("text", ["mirl", "mirl+emi", "mirl:prior_lr=0.01,beta_schedule=linear+rnd:coef=0.1"])

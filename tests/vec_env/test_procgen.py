@@ -17,6 +17,7 @@ from sb3_infomax.compare.check import tally
 from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env
 from sb3_infomax.compare.spec import Part, RunSpec, UserError
 from sb3_infomax.compare.worker import default_n_envs
+from sb3_infomax.envs.procgen import ProcgenEnv
 from sb3_infomax.vec_env import procgen
 from sb3_infomax.vec_env.procgen import MODES, TIME_LIMITS, make_procgen
 
@@ -358,3 +359,22 @@ def test_the_originals_unknown_ends_are_marked_for_the_reward_wrapper_too(origin
         env.step(np.zeros(3, int))
         valid.append(env.collected[-1].valid)
     assert (~th.stack(valid)).sum(0).tolist() == [4, 3, 2]
+
+
+@real
+def test_a_single_environment_plays_the_same_game_with_its_last_observations():
+    envs, env = make_procgen("leaper", 1, seed=3, backend="envpool"), ProcgenEnv("leaper", "rgb_array")
+    frames, (frame, _), n_ends = envs.reset(), env.reset(seed=3), 0
+    random = np.random.default_rng(0)
+    for _ in range(1100):
+        assert (frame == frames[0]).all() and (env.render() == frame).all()
+        action = random.integers(15)
+        frames, rewards, dones, infos = envs.step(np.array([action]))
+        frame, reward, terminated, truncated, info = env.step(action)
+        assert reward == rewards[0] and (terminated or truncated) == dones[0] and truncated == infos[0]["TimeLimit.truncated"]
+        if dones[0]:
+            n_ends += 1
+            assert (frame == infos[0]["terminal_observation"]).all() and info["is_success"] == infos[0]["is_success"]
+            frame, _ = env.reset()
+    env.close()
+    assert n_ends >= 2
