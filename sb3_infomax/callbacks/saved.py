@@ -108,7 +108,7 @@ class SavedCallback(BaseCallback):
         if self._pending is None:
             return
         name, config = type(self).__name__, self._pending["config"]
-        saved, present = ([module.get("name") for module in made.get("modules", [])] for made in (config, self._config()))
+        saved, present = _module_names(config), _module_names(self._config())
         if saved != present:
             raise SavedFileError(f"The file holds {saved}, but this {name} has {present}: give it the same modules.")
         for kind in ("observation_space", "action_space"):
@@ -126,3 +126,11 @@ class SavedCallback(BaseCallback):
                 stacklevel=2,
             )
         self._pending = None
+
+
+def _module_names(config: dict[str, Any]) -> str:
+    """For comparison and for messages; a damaged file has none."""
+    try:
+        return ", ".join(str(module["name"]) for module in config["modules"])
+    except (KeyError, TypeError):
+        return "nothing"
