@@ -18,7 +18,7 @@ from sb3_infomax.compare.options import Parser
 from sb3_infomax.compare.spec import UserError
 
 # Modules with add_commands(commands, common). They import nothing heavy: the help reads all of them.
-COMMANDS = ("sb3_infomax.compare.command", "sb3_infomax.tune.command")
+COMMANDS = ("sb3_infomax.compare.command", "sb3_infomax.report.command", "sb3_infomax.tune.command")
 
 EXAMPLES = """examples:
   sb3-infomax list

@@ -16,10 +16,10 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from sb3_infomax.compare.runner import Run
-from sb3_infomax.compare.storage import RunFolder
 from sb3_infomax.report.figures import COLOURS, GREYS, draw, limits
-from sb3_infomax.report.statistics import Curves, Score, bootstrap, evaluation_curve, final, training_curve
+from sb3_infomax.report.scores import Curves, evaluation_curve, final, training_curve
+from sb3_infomax.report.sources import read_run
+from sb3_infomax.report.statistics import Estimate, bootstrap
 
 TASKS = {
     task + extra: title + (", 12 useless actions" if extra else "")
@@ -64,14 +64,13 @@ def collect(runs: Path, results: Path) -> None:
     for task in TASKS:
         rows = []
         for config in sorted((runs / task).glob("runs/**/seed_*/config.json")):
-            folder = RunFolder(config.parent)
-            if not folder.finished.exists():
+            run = read_run(config.parent)
+            if run.state != "finished":
                 continue
-            spec = folder.spec()
             for kind, curve in KINDS.items():
-                found = curve([Run(spec, folder, state="finished")])
+                found = curve([run])
                 for step, value in zip(found.steps, found.values[0], strict=True):
-                    rows.append([spec.method, spec.seed, kind, f"{step:.0f}", f"{value:.5g}"])
+                    rows.append([run.method, run.seed, kind, f"{step:.0f}", f"{value:.5g}"])
         if rows:
             with (results / f"{task}.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([["method", "seed", "kind", "step", "return"], *rows])
@@ -95,9 +94,9 @@ def read(path: Path) -> dict[str, dict[str, Curves]]:
     return curves
 
 
-def text(score: Score) -> str:
+def text(score: Estimate) -> str:
     digits = 0 if abs(score.high) >= 100 else 1 if abs(score.high) >= 10 else 2
-    return f"{score.mean:.{digits}f} [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    return f"{score.value:.{digits}f} [{score.low:.{digits}f}, {score.high:.{digits}f}]"
 
 
 def table_rows(title: str, curves: dict[str, dict[str, Curves]]) -> list[str]:

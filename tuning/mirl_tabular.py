@@ -21,7 +21,8 @@ import matplotlib.pyplot as plt
 from sb3_infomax.envs import CORRIDOR_3X20, POCKET_8X8
 from sb3_infomax.mirl.tabular import TabularMDP, TabularQ
 from sb3_infomax.report.figures import COLOURS, GREYS, draw
-from sb3_infomax.report.statistics import Curves, bootstrap
+from sb3_infomax.report.scores import Curves
+from sb3_infomax.report.statistics import bootstrap
 
 LEARNERS: dict[str, dict] = {
     "QL": {"method": "ql"},
@@ -88,7 +89,7 @@ def run(env_id: str, noops: int, settings: dict) -> tuple[np.ndarray, np.ndarray
 
 def interval(values: np.ndarray, digits: int) -> str:
     score = bootstrap(values)
-    return f"{score.mean:.{digits}f} [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    return f"{score.value:.{digits}f} [{score.low:.{digits}f}, {score.high:.{digits}f}]"
 
 
 def table_row(task: str, learner: str, returns: np.ndarray, correct: np.ndarray, wasted: np.ndarray) -> str:

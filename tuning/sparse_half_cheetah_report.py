@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sb3_infomax.report.figures import colours, draw
-from sb3_infomax.report.statistics import Curves, bootstrap
+from sb3_infomax.report.scores import Curves
+from sb3_infomax.report.statistics import bootstrap
 
 METHODS = ("trpo", "trpo+emi")
 # Ends of the curves in the paper's figure, read off the picture (about 2 % of the axis); 5 seeds, 5 million steps
@@ -71,7 +72,7 @@ def table_row(method: str, tables: dict[int, list[dict[str, float]]], n_rows: in
     rewarded = np.mean([row["rewarded_paths"] for end in ends for row in end])
     score = bootstrap(returns)
     each = ", ".join(f"{value:.1f}" for value in returns)
-    interval = f"{score.mean:.1f} [{score.low:.1f}, {score.high:.1f}]"
+    interval = f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
     return f"| {method} | {len(returns)} | {interval} | {each} | {rewarded:.2f} | {PUBLISHED[method]} |"
 
 

@@ -77,10 +77,8 @@ def compare(settings: Settings, out: Path, workers: int, console: "Console", exe
     everything = with_earlier(settings, config)
     write_atomic(config, HEADING + settings_text(everything))
     runs = [*finished_before(run_specs(everything), runs, out), *runs]
-    groups = [[run for run in runs if run.spec.env == env] for env in everything["env"]]
-    if len(groups) == 1:
-        return conclude(runs, out, console)
-    return max(conclude(group, out / folder_name(group[0].spec.env), console) for group in groups if group)
+    order = list(everything["env"])
+    return conclude(sorted(runs, key=lambda run: order.index(run.spec.env)), out, console)
 
 
 def finished_before(specs: Iterable[RunSpec], runs: "list[Run]", out: Path) -> "list[Run]":

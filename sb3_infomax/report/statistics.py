@@ -1,50 +1,187 @@
-"""Numbers out of the stored runs: curves over steps and final scores, with intervals over seeds."""
+"""Statistics of few runs: aggregate scores with intervals, comparisons of two methods, and what so few runs can show.
 
+Pure functions of arrays. The scores of a method are an array of shape (n_runs, n_tasks), one score of one run in each
+place; NaN marks a run that is not there, so that tasks may have different numbers of runs. Each task weighs the same.
+The statistics and their names are those of Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice" (https://arxiv.org/abs/2108.13264), and give the numbers that their library rliable gives.
+"""
+
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from sb3_infomax.compare.runner import Run
-from sb3_infomax.compare.storage import read_json, read_rows
-
-FINAL_SHARE = 0.1  # "final" is the last tenth of the steps
 RESAMPLES = 10_000
+CONFIDENCE = 0.95
+FEW = 5  # seeds, fewer than which a report warns about
+_CHUNK = 4_000_000  # numbers that a resampling holds in memory at a time
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Mean returns of one method over the steps.
+class Estimate:
+    """A number with its 95 % bootstrap interval.
 
-    :param steps: shape (n_points,)
-    :param values: mean return of each seed at each point, NaN where a seed has none, shape (n_seeds, n_points)
+    :param value: the estimate (a mean over seeds, an interquartile mean, ...)
+    :param low: lower end
+    :param high: upper end
     """
 
-    steps: np.ndarray
-    values: np.ndarray
-
-
-@dataclass(frozen=True)
-class Score:
-    """A mean over seeds with its 95 % bootstrap interval."""
-
-    mean: float
+    value: float
     low: float
     high: float
 
 
-def bootstrap(values: np.ndarray, seed: int = 0) -> Score:
-    """Mean over seeds and its 95 % percentile bootstrap interval, the same at every call.
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+# --- aggregates
+
+
+def as_scores(scores: np.ndarray) -> np.ndarray:
+    """Scores as an array of shape (n_runs, n_tasks), refusing what cannot be one.
+
+    :param scores: shape (n_runs, n_tasks), or (n_runs,) for one task
+    """
+    array = np.asarray(scores, dtype=float)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2:
+        raise ValueError(f"Scores have the shape (n_runs, n_tasks), not {np.shape(scores)}.")
+    if np.isinf(array).any():
+        raise ValueError("A score is infinite: leave that run out, or mend it.")
+    empty = [str(index) for index in np.flatnonzero(np.isnan(array).all(axis=0))]
+    if empty or not array.size:
+        raise ValueError(f"No run has a score on task {', '.join(empty) or '0'}: leave the task out.")
+    return array
+
+
+def balanced(scores: np.ndarray) -> np.ndarray:
+    """The same scores without gaps: runs of tasks that have fewer are repeated until all tasks have the same number.
+
+    :param scores: shape (n_runs, n_tasks)
+    :return: shape (least common multiple of the numbers of runs, n_tasks), no NaN
+    """
+    columns = _columns(scores)
+    length = math.lcm(*map(len, columns))
+    return np.stack([np.repeat(column, length // len(column)) for column in columns], axis=1)
+
+
+def _columns(scores: np.ndarray) -> list[np.ndarray]:
+    """The runs of each task."""
+    return [column[~np.isnan(column)] for column in as_scores(scores).T]
+
+
+def _pooled(scores: np.ndarray) -> np.ndarray:
+    """Sorted scores of all runs on all tasks, shape (..., n_runs * n_tasks)."""
+    dense = balanced(scores) if np.ndim(scores) < 3 else scores
+    return np.sort(dense.reshape(*dense.shape[:-2], -1), axis=-1)
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+    """Interquartile mean: the mean of the middle half of all runs on all tasks.
+
+    Less moved by single runs than the mean, and more by all of them than the median.
+
+    :param scores: shape (..., n_runs, n_tasks); without leading axes, NaN marks a run that is not there
+    :return: shape (...)
+    """
+    values = _pooled(scores)
+    cut = int(0.25 * values.shape[-1])
+    return values[..., cut : values.shape[-1] - cut].mean(axis=-1)
+
+
+def median(scores: np.ndarray) -> np.ndarray:
+    """Median over tasks of the mean over runs; with one task, the median over runs.
+
+    :param scores: shape (..., n_runs, n_tasks)
+    :return: shape (...)
+    """
+    dense = balanced(scores) if np.ndim(scores) < 3 else scores
+    if dense.shape[-1] == 1:
+        return np.median(dense[..., 0], axis=-1)
+    return np.median(dense.mean(axis=-2), axis=-1)
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """Mean over tasks of the mean over runs.
+
+    :param scores: shape (..., n_runs, n_tasks)
+    :return: shape (...)
+    """
+    return _pooled(scores).mean(axis=-1)
+
+
+def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
+    """By how much runs fall short of a target, on average; what is above it does not make up for what is below.
+
+    :param scores: normalised, shape (..., n_runs, n_tasks)
+    :param target: the score that is good enough
+    :return: shape (...); 0 is best
+    """
+    return np.maximum(target - _pooled(scores), 0.0).mean(axis=-1)
+
+
+AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "IQM": iqm,
+    "median": median,
+    "mean": mean,
+    "optimality gap": optimality_gap,
+}
+
+# --- intervals
+
+
+def picks(scores: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
+    """A stratified bootstrap: runs are drawn with replacement within each task.
+
+    :param scores: shape (n_runs, n_tasks)
+    :param rng: where the draws come from
+    :param resamples: how many
+    :return: shape (resamples, least common multiple of the numbers of runs, n_tasks), no NaN
+    """
+    columns = _columns(scores)
+    length = math.lcm(*map(len, columns))
+    drawn = [column[rng.integers(0, len(column), (resamples, len(column)))] for column in columns]
+    return np.stack([np.repeat(draw, length // draw.shape[1], axis=1) for draw in drawn], axis=-1)
+
+
+def _chunks(resamples: int, size: int) -> list[int]:
+    """Resamples in portions that fit into memory."""
+    each = max(1, min(resamples, _CHUNK // max(size, 1)))
+    return [each] * (resamples // each) + ([resamples % each] if resamples % each else [])
+
+
+def _interval(estimate: float, draws: np.ndarray) -> Estimate:
+    """An estimate with the percentile interval of its resamples."""
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(estimate), float(low), float(high))
+
+
+def aggregate(
+    scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = iqm, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """A statistic of a method's scores with its 95 % stratified percentile bootstrap interval.
+
+    :param scores: shape (n_runs, n_tasks)
+    :param statistic: one of this module, or any function from (..., n_runs, n_tasks) to (...)
+    :param resamples: bootstrap samples
+    :param seed: of the resampling; the same seed gives the same interval
+    """
+    dense, rng = balanced(scores), np.random.default_rng(seed)
+    draws = [statistic(picks(scores, rng, size)) for size in _chunks(resamples, dense.size)]
+    return _interval(float(statistic(dense)), np.concatenate(draws))
+
+
+def bootstrap(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """Mean over seeds of one task and its 95 % percentile bootstrap interval, the same at every call.
 
     :param values: one number per seed, shape (n_seeds,); NaNs are left out
     :param seed: of the resampling
+    :param resamples: bootstrap samples
     """
     values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
-        return Score(float("nan"), float("nan"), float("nan"))
-    picks = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    return Score(float(values.mean()), float(low), float(high))
+    if np.isnan(values).all():
+        return NOTHING
+    return aggregate(values, mean, resamples, seed)
 
 
 def intervals(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,117 +191,178 @@ def intervals(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     :param seed: of the resampling
     :return: mean, lower and upper end, each of shape (n_points,)
     """
-    scores = [bootstrap(column, seed) for column in values.T]
-    mean, low, high = (np.array([getattr(score, name) for score in scores]) for name in ("mean", "low", "high"))
-    return mean, low, high
+    scores = [bootstrap(column, seed, 2000) for column in values.T]
+    middle, low, high = (np.array([getattr(score, name) for score in scores]) for name in ("value", "low", "high"))
+    return middle, low, high
 
 
-def evaluation_curve(runs: list[Run], column: str = "return") -> Curves:
-    """Mean evaluation return (or success) of each seed at each evaluation.
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The share of runs, each task weighing the same, that score more than a threshold.
 
-    Evaluations are matched by their order: algorithms that collect rollouts pass a point a few steps late.
-
-    :param runs: finished runs of one method
-    :param column: of ``evaluations.csv``
+    :param scores: shape (..., n_runs, n_tasks)
+    :param thresholds: shape (n_thresholds,)
+    :return: shape (..., n_thresholds)
     """
-    per_seed = []
-    for run in runs:
-        points: dict[float, list[float]] = {}
-        for row in read_rows(run.folder.evaluations):
-            points.setdefault(row["timesteps"], []).append(row[column])
-        per_seed.append({step: float(np.mean(found)) for step, found in points.items()})
-    length = min(map(len, per_seed))
-    steps = np.array([list(points)[:length] for points in per_seed]).mean(axis=0)
-    return Curves(steps, np.array([list(points.values())[:length] for points in per_seed]))
+    values = _pooled(scores)
+    return (values[..., None] > np.asarray(thresholds)).mean(axis=-2)
 
 
-def training_curve(runs: list[Run], n_bins: int = 20, column: str = "r") -> Curves:
-    """Mean return (or success) of the training episodes that ended within each twentieth of the steps.
+def bands(
+    scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A statistic with many values and their 95 % pointwise intervals, such as a profile.
 
-    :param runs: finished runs of one method
-    :param n_bins: points of the curve
-    :param column: of ``monitor.csv``
+    :param scores: shape (n_runs, n_tasks)
+    :param statistic: from (..., n_runs, n_tasks) to (..., n_values)
+    :return: estimate, lower and upper end, each of shape (n_values,)
     """
-    edges = np.linspace(0, max(run.last_step for run in runs), n_bins + 1)
-    values = np.full((len(runs), n_bins), np.nan)
-    for index, run in enumerate(runs):
-        rows = read_rows(run.folder.monitor)
-        found = np.array([row[column] for row in rows])
-        # the last bin takes what a rollout went beyond the budget
-        bins = np.minimum(np.searchsorted(edges, [row["timesteps"] for row in rows], side="left"), n_bins) - 1
-        for number in np.unique(bins):
-            values[index, number] = found[bins == number].mean()
-    return Curves((edges[1:] + edges[:-1]) / 2, values)
+    dense, rng = balanced(scores), np.random.default_rng(seed)
+    estimate = statistic(dense)
+    sizes = _chunks(resamples, dense.size * len(estimate))
+    draws = np.concatenate([statistic(picks(scores, rng, size)) for size in sizes])
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return estimate, low, high
 
 
-def final(curves: Curves, last_step: float) -> np.ndarray:
-    """Mean of each seed over the last tenth of the steps; its last known point where there is none.
+def efficiency_curve(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Interquartile mean over runs and tasks at every point of the training, with 95 % intervals.
 
-    :param curves: of one method
-    :param last_step: the budget
-    :return: shape (n_seeds,)
+    A resample takes whole runs, so that neighbouring points move together.
+
+    :param curves: normalised, shape (n_runs, n_tasks, n_points); a run that is not there is NaN at all points
+    :return: estimate, lower and upper end, each of shape (n_points,)
     """
-    late = curves.steps > (1 - FINAL_SHARE) * last_step
-    result = []
-    for row in curves.values:
-        known = row[late & ~np.isnan(row)]
-        if not len(known):
-            known = row[~np.isnan(row)][-1:]
-        result.append(known.mean() if len(known) else np.nan)
-    return np.array(result)
+    number = np.arange(curves.shape[0] * curves.shape[1], dtype=float).reshape(curves.shape[:2])
+    number[np.isnan(curves).all(axis=-1)] = np.nan
+    by_number = curves.reshape(-1, curves.shape[-1])
+
+    def statistic(numbers: np.ndarray) -> np.ndarray:
+        return iqm(np.moveaxis(by_number[numbers.astype(int)], -1, -3))
+
+    return bands(number, statistic, resamples, seed)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One method's row of the table.
+# --- two methods
 
-    :param method: its text
-    :param n_finished: seeds that finished
-    :param n_seeds: seeds that were asked for
-    :param evaluation: final evaluation return
-    :param training: final training return
-    :param success: share of successful final evaluation episodes
-    :param wall_seconds: mean wall time of a run, evaluations left out
-    :param cpu_seconds: mean CPU time of a run, evaluations left out
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The probability that a run of X scores more than a run of Y on the same task, mean over tasks; a tie counts half.
+
+    On each task it is the Mann-Whitney U divided by the number of pairs.
+
+    :param x: shape (..., n_runs, n_tasks)
+    :param y: shape (..., m_runs, n_tasks), the same tasks
+    :return: shape (...)
     """
-
-    method: str
-    n_finished: int
-    n_seeds: int
-    evaluation: Score
-    training: Score
-    success: Score
-    wall_seconds: float
-    cpu_seconds: float
+    x = balanced(x) if np.ndim(x) < 3 else x
+    y = balanced(y) if np.ndim(y) < 3 else y
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(f"Two methods are compared on the same tasks, not on {x.shape[-1]} and {y.shape[-1]}.")
+    more = (x[..., :, None, :] > y[..., None, :, :]).mean(axis=(-3, -2))
+    equal = (x[..., :, None, :] == y[..., None, :, :]).mean(axis=(-3, -2))
+    return (more + equal / 2).mean(axis=-1)
 
 
-def summarize(method: str, runs: list[Run]) -> Summary:
-    """The final scores of a method.
+def improvement(x: np.ndarray, y: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """:func:`probability_of_improvement` with its 95 % stratified bootstrap interval.
 
-    :param method: its text
-    :param runs: all its runs, of which unfinished ones are only counted
+    :param x: shape (n_runs, n_tasks)
+    :param y: shape (m_runs, n_tasks)
+    :param resamples: bootstrap samples
+    :param seed: of the resampling
     """
-    done = [run for run in runs if run.state == "finished"]
-    nothing = Score(float("nan"), float("nan"), float("nan"))
-    if not done:
-        return Summary(method, 0, len(runs), nothing, nothing, nothing, float("nan"), float("nan"))
-    last = max(run.last_step for run in done)
-    seconds = [read_json(run.folder.finished)["seconds"] for run in done]
-    return Summary(
-        method,
-        len(done),
-        len(runs),
-        evaluation=bootstrap(final(evaluation_curve(done), last)),
-        training=bootstrap(final(training_curve(done), last)),
-        success=bootstrap(final(evaluation_curve(done, "success"), last)),
-        wall_seconds=float(np.mean([each["wall"] - each["evaluation_wall"] for each in seconds])),
-        cpu_seconds=float(np.mean([each["cpu"] - each["evaluation_cpu"] for each in seconds])),
-    )
+    first, second = balanced(x), balanced(y)
+    rng = np.random.default_rng(seed)
+    sizes = _chunks(resamples, first.size * len(second))
+    draws = [probability_of_improvement(picks(x, rng, size), picks(y, rng, size)) for size in sizes]
+    return _interval(float(probability_of_improvement(first, second)), np.concatenate(draws))
 
 
-def by_method(runs: list[Run]) -> dict[str, list[Run]]:
-    """Runs of each method, in the order in which methods were given."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.spec.label, []).append(run)
-    return groups
+def difference(x: np.ndarray, y: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """How much higher the interquartile mean of X is than that of Y, with its 95 % stratified bootstrap interval.
+
+    :param x: shape (n_runs, n_tasks)
+    :param y: shape (m_runs, n_tasks)
+    :param resamples: bootstrap samples
+    :param seed: of the resampling
+    """
+    first, second, rng = balanced(x), balanced(y), np.random.default_rng(seed)
+    sizes = _chunks(resamples, max(first.size, second.size))
+    draws = [iqm(picks(x, rng, size)) - iqm(picks(y, rng, size)) for size in sizes]
+    return _interval(float(iqm(first) - iqm(second)), np.concatenate(draws))
+
+
+def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
+    """Two-sided p-value of an exact permutation test of :func:`probability_of_improvement`.
+
+    The question: if the name of the method did not matter, how often would dealing out the names anew, within each task,
+    give a probability at least as far from one half? Exact for any numbers of runs and with ties; with one task and no
+    ties it is the Mann-Whitney test.
+
+    :param x: shape (n_runs, n_tasks)
+    :param y: shape (m_runs, n_tasks)
+    """
+    values: np.ndarray = np.zeros(1)
+    chances: np.ndarray = np.ones(1)
+    pairs = list(zip(_columns(x), _columns(y), strict=True))
+    for first, second in pairs:
+        ours, theirs = _deals(first, second)
+        values = np.round((values[:, None] + ours / len(pairs)).ravel(), 9)
+        values, where = np.unique(values, return_inverse=True)
+        chances = np.bincount(where.ravel(), (chances[:, None] * theirs).ravel())
+    observed = float(probability_of_improvement(x, y))
+    return float(min(chances[np.abs(values - 0.5) >= abs(observed - 0.5) - 1e-7].sum(), 1.0))
+
+
+def _deals(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the probability of improvement on one task can be when the names are dealt out anew, and how likely each is.
+
+    Counts subsets by their size and their sum of ranks, run after run.
+    """
+    pooled = np.concatenate([first, second])
+    ranks = (pooled[:, None] > pooled).sum(axis=1) * 2 + (pooled[:, None] == pooled).sum(axis=1) + 1  # twice the midrank
+    counts = np.zeros((len(first) + 1, int(ranks.sum()) + 1))
+    counts[0, 0] = 1
+    for rank in ranks:
+        for size in range(len(first), 0, -1):
+            counts[size, rank:] += counts[size - 1, : counts.shape[1] - rank]
+    sums = np.flatnonzero(counts[-1])
+    n, m = len(first), len(second)
+    u = sums / 2 - n * (n + 1) / 2
+    return u / (n * m), counts[-1, sums] / counts[-1].sum()
+
+
+def smallest_p(x: np.ndarray, y: np.ndarray) -> float:
+    """The smallest p-value that so many runs could give: that of every run of one method above every run of the other.
+
+    :param x: shape (n_runs, n_tasks); only which runs there are matters
+    :param y: shape (m_runs, n_tasks)
+    """
+    ways = math.prod(math.comb(len(a) + len(b), len(a)) for a, b in zip(_columns(x), _columns(y), strict=True))
+    return min(2 / ways, 1.0)
+
+
+def runs_needed(comparisons: int = 1, n_tasks: int = 1, level: float = 1 - CONFIDENCE) -> int:
+    """The least number of runs of each method on each task with which a difference could be shown at all.
+
+    :param comparisons: how many are made (each is then tested at ``level / comparisons``)
+    :param n_tasks: tasks
+    :param level: the chance of a false claim that is accepted
+    """
+    runs = 1
+    while min(2 / math.comb(2 * runs, runs) ** n_tasks, 1.0) * comparisons > level:
+        runs += 1
+    return runs
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Holm's correction for making several comparisons: the chance of one false claim among all stays below the level.
+
+    :param p_values: of the single comparisons
+    :return: corrected, in the order of the input
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min((len(p_values) - rank) * p_values[index], 1.0))
+        corrected[index] = largest
+    return corrected

@@ -5,16 +5,26 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
-from runs_on_disk import stored_run
 
-from sb3_infomax.report.figures import LONGEST_LABEL, colours, draw, limits, plot_curves, spread
-from sb3_infomax.report.statistics import Curves, Score, Summary
+from sb3_infomax.report.analysis import Bands, Summary
+from sb3_infomax.report.figures import (
+    LONGEST_LABEL,
+    band_figure,
+    colours,
+    draw,
+    house_style,
+    limits,
+    plot_curves,
+    spread,
+    svg_text,
+)
+from sb3_infomax.report.scores import Curves
+from sb3_infomax.report.statistics import NOTHING, Estimate
 from sb3_infomax.report.tables import caption, rich_table, write_tables
 
-NOTHING = Score(float("nan"), float("nan"), float("nan"))
 ROWS = [
-    Summary("ppo", 2, 2, Score(1.0, 0.5, 1.5), Score(2.0, 2.0, 2.0), NOTHING, 3.0, 150.0),
-    Summary("ppo+rnd:net_arch=[64]", 1, 2, Score(1234.5, 1.0, 2000.0), NOTHING, Score(0.5, 0.0, 1.0), 9000.0, 1.0),
+    Summary("X", "ppo", 2, 2, Estimate(1.0, 0.5, 1.5), Estimate(2.0, 2.0, 2.0), NOTHING, 3.0, 150.0),
+    Summary("X", "ppo+rnd:net_arch=[64]", 1, 2, Estimate(1234.5, 1.0, 2000.0), NOTHING, Estimate(0.5, 0.0, 1.0), 9000.0, 1.0),
 ]
 
 
@@ -38,11 +48,13 @@ def test_plain_methods_are_grey_and_no_two_share_a_colour():
 
 
 def test_the_picture_is_written(tmp_path):
-    runs = [stored_run(tmp_path, seed, [0, 1, 2 + seed]) for seed in range(2)]
-    path = plot_curves(runs, tmp_path / "curves.png", "CartPole-v1")
-    image = matplotlib.image.imread(path)
-    assert image.shape[0] > 600 and image.shape[1] > 1500
-    assert image[..., :3].std() > 0.05
+    curve = Curves(np.array([0.0, 50.0, 100.0]), np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 3.0]]))
+    for tasks, height in ((["CartPole-v1"], 600), (["CartPole-v1", "Acrobot-v1"], 1100)):
+        curves = {task: {"ppo": curve} for task in tasks}
+        path = plot_curves(curves, curves, tmp_path / "curves.png", "title")
+        image = matplotlib.image.imread(path)
+        assert image.shape[0] > height and image.shape[1] > 1500
+        assert image[..., :3].std() > 0.05
     assert sorted(file.name for file in tmp_path.glob("curves*")) == ["curves.png"]
 
 
@@ -56,9 +68,15 @@ def test_long_names_of_methods_are_in_a_legend_and_take_no_room_from_the_curves(
 
 
 def test_no_picture_without_a_finished_run(tmp_path):
-    run = stored_run(tmp_path, 0, [0, 1, 2])
-    run.state = "failed"
-    assert plot_curves([run], tmp_path / "curves.png", "nothing") is None
+    assert plot_curves({}, {}, tmp_path / "curves.png", "nothing") is None
+
+
+def test_an_svg_has_text_that_is_text_no_date_and_nothing_from_elsewhere():
+    with house_style():
+        lines, colour = {"a$b<c": Bands(*np.ones((4, 2)))}, {"a$b<c": "#0072B2"}
+        text, again = (svg_text(band_figure(lines, colour, "up", "right"), "name") for _ in range(2))
+    assert text == again
+    assert "a$b&lt;c" in text and "<script" not in text and "dc:date" not in text
 
 
 def test_the_tables_say_the_same_in_three_forms(tmp_path):
