@@ -120,7 +120,7 @@ def fetch(url):
 def test_a_killed_worker_is_replaced_and_an_interrupted_search_goes_on(tmp_path, capsys):
     """On a journal: SIGKILL for the worker, then Ctrl-C for the command; in the end there is every trial once."""
     url, out, printed = f"journal:{tmp_path}/study.log", tmp_path / "out", tmp_path / "printed.txt"
-    options = ["--trials", "2", "--workers", "1", "--storage", url, "--timesteps", "6000"]
+    options = ["--trials", "2", "--workers", "1", "--storage", url, "--timesteps", "3000"]
     with open(printed, "w") as log:
         search = subprocess.Popen([sys.executable, "-m", "sb3_infomax.cli", *command(out, *options)], stdout=log, stderr=log)
     wait_until(lambda: list(out.rglob("progress.json")), 90)
