@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   sb3-infomax train --env ALE/MontezumaRevenge-v5 --algo ppo --reward emi --timesteps 1e6
   sb3-infomax compare --env MiniGrid-DoorKey-8x8-v0 ppo ppo+rnd "ppo+emi:coef=0.1" --seeds 5 --timesteps 2e5
   sb3-infomax compare --config compare.yml --workers 4
+  sb3-infomax tune ppo+emi --env MiniGrid-DoorKey-8x8-v0 --trials 100 --timesteps 2e5 --compare
   sb3-infomax check --env CartPole-v1 --algo dqn --reward rnd
 """
 

@@ -40,11 +40,12 @@ def publish(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copy(source / name, target / name)
-    with sqlite3.connect(source / "study.db") as database, sqlite3.connect(source / "whole.db") as whole:
-        database.backup(whole)  # without a journal beside it
-    (source / "whole.db").replace(source / "study_whole.db")
-    if (source / "study_whole.db").stat().st_size <= MAX_DATABASE:
-        shutil.copy(source / "study_whole.db", target / "study.db")
+    copy = target / "study.db"
+    copy.unlink(missing_ok=True)
+    with sqlite3.connect(source / "study.db") as database, sqlite3.connect(copy) as whole:
+        database.backup(whole)  # one file, without a journal beside it
+    if copy.stat().st_size > MAX_DATABASE:
+        copy.unlink()
     for name in ("table.md", "table.csv", "curves.png"):
         if (source / "comparison" / name).exists():
             shutil.copy(source / "comparison" / name, target / f"comparison_{name}")

@@ -8,6 +8,7 @@ from sb3_infomax.compare.settings import DEFAULTS, Settings, merge
 from sb3_infomax.compare.spec import RunSpec, format_value
 from sb3_infomax.compare.storage import csv_text, write_atomic
 from sb3_infomax.tune.forms import snippet, zoo_entry
+from sb3_infomax.tune.retry import first_number
 from sb3_infomax.tune.study import StudySpec
 from sb3_infomax.tune.work import DONE, outcomes
 
@@ -76,7 +77,16 @@ def trials_csv(study: "optuna.Study", spec: StudySpec) -> str:
     :param study: the study
     :param spec: of the study
     """
-    columns = ["trial", "state", "score", *[f"seed_{seed}" for seed in spec.seeds], "seconds", *spec.search.names, "reason"]
+    columns = [
+        "trial",
+        "folder",
+        "state",
+        "score",
+        *[f"seed_{seed}" for seed in spec.seeds],
+        "seconds",
+        *spec.search.names,
+        "reason",
+    ]
     return csv_text(columns, [trial_row(trial, spec) for trial in outcomes(study).values()])
 
 
@@ -86,6 +96,7 @@ def trial_row(trial: "FrozenTrial", spec: StudySpec) -> dict[str, Any]:
     seconds = trial.duration.total_seconds() if trial.duration is not None else None
     return {
         "trial": trial.number,
+        "folder": first_number(trial),
         "state": trial.state.name.lower(),
         "score": trial.value,
         **{f"seed_{seed}": score for seed, score in zip(spec.seeds, scores, strict=False)},
@@ -130,7 +141,17 @@ def conclude(study: "optuna.Study", plan: "Plan", console: "Console", rerun: int
     say(f"As a script ({out / 'best.py'}):\n\n{indented(snippet(run))}")
     names = ", ".join(str(path) for path in pictures if path is not None)
     say(f"Table: {out / 'trials.csv'}. Pictures: {names}")
-    return compare_now(plan, method, rerun, console) if rerun else propose(spec, best, method, say)
+    if best.user_attrs.get("task") == "trial 0":
+        say("No settings were better than the defaults, so there is nothing to compare with them.")
+        return 0
+    if rerun:
+        return compare_now(plan, method, rerun, console)
+    seeds = ", ".join(map(str, spec.seeds))
+    say(
+        f"The best score is the best of many, and so better than what it stands for. What the settings are worth is told by "
+        f"seeds that they were not chosen on (those were {seeds}):\n\n  {compare_command(spec, method)}\n"
+    )
+    return 0
 
 
 def summary(trials: "list[FrozenTrial]", spec: StudySpec, best: "FrozenTrial") -> str:
@@ -147,19 +168,6 @@ def summary(trials: "list[FrozenTrial]", spec: StudySpec, best: "FrozenTrial") -
     reasons = sorted({str(trial.user_attrs.get("reason")) for trial in trials if trial.state.name == "FAIL"})
     lines += [f"Failed: {reason}" for reason in reasons]
     return "\n".join(lines)
-
-
-def propose(spec: StudySpec, best: "FrozenTrial", method: str, say: Any) -> int:
-    """Say how to find out what the best settings are worth."""
-    if best.user_attrs.get("task") == "trial 0":
-        say("No settings were better than the defaults, which there is nothing to compare with.")
-        return 0
-    seeds = ", ".join(map(str, spec.seeds))
-    say(
-        f"The best score is the best of many, and so better than what it stands for. What the settings are worth is told by "
-        f"seeds that they were not chosen on (those were {seeds}):\n\n  {compare_command(spec, method)}\n"
-    )
-    return 0
 
 
 def compare_now(plan: "Plan", method: str, number: int, console: "Console") -> int:

@@ -19,6 +19,7 @@ from sb3_infomax.compare.spec import parse_method
 from sb3_infomax.compare.storage import read_rows
 from sb3_infomax.tune.storage import open_storage
 from sb3_infomax.tune.work import outcomes
+from tuning.publish_study import publish
 
 FIXED = "ppo:n_steps=64,batch_size=64,n_epochs=1+rnd"
 TASK = ["--env", "CartPole-v1", "--timesteps", "300", "--seeds", "1", "--eval-points", "3", "--eval-episodes", "1"]
@@ -88,6 +89,13 @@ def test_another_search_is_kept_out_of_a_study_and_of_a_folder(finished, tmp_pat
     assert "is another one" in capsys.readouterr().err
     assert main(command(out, "--storage", f"sqlite:///{tmp_path}/other.db")) == 2
     assert "holds the trials of another study" in capsys.readouterr().err
+
+
+def test_what_is_published_of_a_study_opens_again(finished, tmp_path):
+    publish(finished[0], tmp_path)
+    assert {"README.md", "trials.csv", "best.yml", "study.png", "study.db"} <= {path.name for path in tmp_path.iterdir()}
+    assert "--search-seed 0 --compare 5" in (tmp_path / "README.md").read_text()
+    assert len(study_in(tmp_path).trials) == len(study_in(finished[0]).trials)
 
 
 def test_optuna_dashboard_opens_the_study(finished):
