@@ -144,6 +144,44 @@ class OneHotGrid(gym.ObservationWrapper):
         return codes.reshape(-1)
 
 
+class FireAfterLife(gym.Wrapper):
+    """The first action after a lost life is FIRE, as Stable-Baselines3's wrapper has it where a lost life ends an episode.
+
+    Without it, a policy that takes its best action may wait for a new ball until the half hour of a game is over.
+
+    :param env: a game with such an action, played until it is over
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.lives = 0
+        self.lost = False
+
+    def reset(self, **kwargs: Any) -> Any:
+        result = self.env.reset(**kwargs)
+        self.lives, self.lost = self.env.unwrapped.ale.lives(), False  # type: ignore[attr-defined]
+        return result
+
+    def step(self, action: Any) -> Any:
+        result = self.env.step(1 if self.lost else action)
+        lives = self.env.unwrapped.ale.lives()  # type: ignore[attr-defined]
+        self.lost, self.lives = lives < self.lives, lives
+        return result
+
+
+def wrap_atari(env: gym.Env, whole_games: bool) -> gym.Env:
+    """Stable-Baselines3's usual wrappers around an Atari game.
+
+    :param env: the game
+    :param whole_games: a lost life does not end an episode
+    """
+    from stable_baselines3.common.atari_wrappers import AtariWrapper
+
+    wrapped = AtariWrapper(env, terminal_on_life_loss=not whole_games)
+    fires = env.unwrapped.get_action_meanings()[1:2] == ["FIRE"]  # type: ignore[attr-defined]
+    return FireAfterLife(wrapped) if whole_games and fires else wrapped
+
+
 def wrap_family(env: gym.Env) -> gym.Env:
     """What the observations of a family need before Stable-Baselines3 takes them."""
     space = env.observation_space
@@ -192,10 +230,9 @@ def make_vec_env(
     :param seed: of the first; the others follow
     :param env_kwargs: for ``gymnasium.make``, or ``make_procgen``
     :param wrappers: see :func:`wrap`; they come before the family's preprocessing
-    :param whole_games: Atari episodes end with the game, not with a life: for evaluations
+    :param whole_games: Atari episodes end with the game, not with a life: for evaluations, see :class:`FireAfterLife`
     :raises UserError: where the environment cannot be made
     """
-    from stable_baselines3.common.env_util import make_atari_env
     from stable_baselines3.common.env_util import make_vec_env as sb3_make_vec_env
     from stable_baselines3.common.vec_env import VecFrameStack
 
@@ -209,10 +246,13 @@ def make_vec_env(
                 raise UserError(f"{env_id} is no gymnasium environment: it takes no --env-wrapper.")
             return make_procgen(env_id.removeprefix(PROCGEN), n_envs, seed, **env_kwargs)
         if is_atari(env_id):
-            settings = {"terminal_on_life_loss": not whole_games}
-            env_kwargs = {"frameskip": 1, **env_kwargs}
-            game = lambda **kwargs: wrap(gym.make(env_id, **kwargs), wrappers)  # noqa: E731
-            frames = make_atari_env(game, n_envs, seed=seed, env_kwargs=env_kwargs, wrapper_kwargs=settings)
+            frames = sb3_make_vec_env(
+                lambda **kwargs: wrap(gym.make(env_id, **kwargs), wrappers),
+                n_envs,
+                seed=seed,
+                env_kwargs={"frameskip": 1, **env_kwargs},
+                wrapper_class=lambda env: wrap_atari(env, whole_games),
+            )
             return VecFrameStack(frames, n_stack=4)
         return sb3_make_vec_env(
             lambda **kwargs: wrap_family(wrap(gym.make(env_id, **kwargs), wrappers)), n_envs, seed=seed, env_kwargs=env_kwargs

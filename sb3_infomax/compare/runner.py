@@ -38,6 +38,7 @@ class Run:
     core: int | None = None  # that its process is bound to
     record: dict[str, Any] = field(default_factory=dict)  # the newest report of its process
     pace: Pace = field(default_factory=Pace)
+    started: float = math.nan  # on the monotonic clock
     seconds: float = math.nan  # that the finished run took
 
     def __post_init__(self) -> None:
@@ -241,8 +242,11 @@ def seconds_left(runs: list[Run], workers: int, now: float) -> float:
     means = {key: statistics.fmean(values) for key, values in known.items()}
     usual = statistics.fmean(means.values()) if means else math.nan  # of methods that nothing is known about
     whole = {id(run): means.get((run.spec.env, run.spec.label), usual) for run in runs}
-    left = {id(run): run.pace.left(now) for run in runs if run.state == "running"}
-    active = [whole[key] if math.isnan(seconds) else seconds for key, seconds in left.items()]
+    active = [
+        max(whole[id(run)] - (now - run.started), 0.0) if math.isnan(run.pace.left(now)) else run.pace.left(now)
+        for run in runs
+        if run.state == "running"
+    ]
     waiting = [whole[id(run)] for run in runs if run.state == "waiting"]
     unknown = any(map(math.isnan, [*active, *waiting]))
     return math.nan if unknown else makespan(active, waiting, workers)

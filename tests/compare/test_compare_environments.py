@@ -37,6 +37,17 @@ def test_atari_gets_four_stacked_frames_and_skips_four_not_sixteen():
     env.close()
 
 
+def test_a_whole_game_goes_on_with_a_new_ball_after_a_lost_life():
+    env = make_vec_env("ALE/Breakout-v5", 1, 0, {"repeat_action_probability": 0.0}, whole_games=True)
+    env.reset()
+    for _ in range(1000):  # 5 lives of some 30 steps each
+        _, _, dones, infos = env.step([0])  # never fires by itself
+        if dones[0]:
+            break
+    assert dones[0] and infos[0]["lives"] == 0
+    env.close()
+
+
 def test_one_hot_cells_name_object_colour_and_state():
     find_spec("MiniGrid-Empty-5x5-v0")  # registers the family
     env = OneHotGrid(gym.make("MiniGrid-Empty-5x5-v0"))

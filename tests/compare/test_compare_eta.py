@@ -40,6 +40,8 @@ def test_what_is_left_is_told_by_runs_of_the_same_method(tmp_path):
     runs[1].pace.add(10.0, 0.5)  # 20 s in all
     assert seconds_left(runs, 1, 10.0) == pytest.approx(10 + 10 + 20)
     assert seconds_left(runs, 2, 10.0) == pytest.approx(30)
+    runs[2].state, runs[2].started = "running", 6.0  # has not reported yet
+    assert seconds_left(runs, 2, 10.0) == pytest.approx(6 + 20)
 
 
 def test_a_report_of_an_earlier_attempt_does_not_count(tmp_path):
