@@ -1,6 +1,5 @@
 import signal
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 from study_workers import lines, start, wait_until
@@ -10,25 +9,20 @@ from sb3_infomax.tune.retry import MAX_DEATHS, first_number
 from sb3_infomax.tune.storage import create_study, open_storage, shown
 from sb3_infomax.tune.work import STOPPED, Watch, all_trials, claim, enqueue, is_over, lose, outcomes, work
 
-KINDS = ["sqlite", "journal"]
 
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def url_of(kind, tmp_path):
-    return {"sqlite": f"sqlite:///{tmp_path}/study.db", "journal": f"journal:{tmp_path}/study.log"}[kind]
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "postgresql":
+        return request.getfixturevalue("database")
+    return {"sqlite": f"sqlite:///{tmp_path}/study.db", "journal": f"journal:{tmp_path}/study.log"}[request.param]
 
 
 def study_of(url):
     return create_study(open_storage(url, heartbeat=1), "study")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_workers_that_start_together_do_exactly_what_was_asked_for(tmp_path, kind):
-    url, log = url_of(kind, tmp_path), tmp_path / "log"
+def test_workers_that_start_together_do_exactly_what_was_asked_for(tmp_path, url):
+    log = tmp_path / "log"
     assert [worker.wait(60) for worker in [start(url, 7, 0.1, log) for _ in range(3)]] == [0, 0, 0]
     trials = study_of(url).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 7
@@ -37,9 +31,8 @@ def test_workers_that_start_together_do_exactly_what_was_asked_for(tmp_path, kin
     assert len(lines(log, "begin")) == 7
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_workers_trial_is_done_by_another_and_nothing_else_again(tmp_path, kind):
-    url, log = url_of(kind, tmp_path), tmp_path / "log"
+def test_a_killed_workers_trial_is_done_by_another_and_nothing_else_again(tmp_path, url):
+    log = tmp_path / "log"
     victim = start(url, 3, 30.0, log)
     wait_until(lambda: lines(log, "begin"))
     victim.kill()
@@ -51,9 +44,9 @@ def test_a_killed_workers_trial_is_done_by_another_and_nothing_else_again(tmp_pa
     assert len(lines(log, "end")) == 3 and len(lines(log, "begin 0")) == 2
 
 
-@pytest.fixture(params=KINDS)
-def study(request, tmp_path):
-    return study_of(url_of(request.param, tmp_path))
+@pytest.fixture
+def study(url):
+    return study_of(url)
 
 
 def test_an_exception_fails_its_trial_and_ends_nobody(study):
