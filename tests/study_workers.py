@@ -35,7 +35,7 @@ def start(url: str, n_trials: int, seconds: float, log: Path) -> subprocess.Pope
     return subprocess.Popen([sys.executable, __file__, url, str(n_trials), str(seconds), str(log)])
 
 
-def wait_until(condition, seconds: float = 30.0) -> None:
+def wait_until(condition, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -24,6 +24,7 @@ from sb3_infomax.compare.settings import DEFAULTS, KEYS, Settings, merge, read_f
 from sb3_infomax.compare.spec import RunSpec, UserError, is_auxiliary, parse_settings, parse_steps
 
 if TYPE_CHECKING:
+    from sb3_infomax.compare.comparison import Executor
     from sb3_infomax.compare.options import Commands
 
 GO_ON = "Stopped. Finished runs are kept: the same command again goes on from here."
@@ -94,6 +95,7 @@ def add_compare(commands: "Commands", common: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", help="how many (default: 5), or which: 3,7,8")
     add_budget(parser, "60000")
     add_workers(parser)
+    add_sharing(parser)
     add_evaluation(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/compare/ENV")
     parser.set_defaults(run=run_compare, when_stopped=GO_ON)
@@ -104,6 +106,33 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: one per core)")
     pinning = "leave it to the system on which core a process runs; otherwise each has its own, where there are enough"
     parser.add_argument("--no-pin", dest="pin", action="store_const", const=False, help=pinning)
+
+
+def add_sharing(parser: argparse.ArgumentParser) -> None:
+    """Options about other machines."""
+    group = parser.add_argument_group("several machines", "the same command, on each of them, works through one comparison")
+    url = "where they meet: postgresql://user@host/name; on one machine also sqlite:///runs.db or journal:runs.log"
+    group.add_argument("--storage", metavar="URL", help=url)
+    group.add_argument("--study", metavar="NAME", help="of the comparison there (default: compare-ENV)")
+    silent = "a process that is silent for 3 S is dead, and its runs are done by the others (default: 15)"
+    group.add_argument("--heartbeat", type=int, metavar="S", help=silent)
+
+
+def executor(settings: Settings) -> "Executor":
+    """What works through the runs: this machine alone, or together with others."""
+    if "storage" not in settings:
+        from sb3_infomax.compare.runner import compare_runs
+
+        for name in ("study", "heartbeat"):
+            if name in settings:
+                raise UserError(f"--{name} is about several machines: name where they meet with --storage.")
+        return functools.partial(compare_runs, pin=settings.get("pin", True))
+    try:
+        from sb3_infomax.tune.shared_comparison import Sharing, share
+    except ImportError as error:
+        raise UserError("Comparisons over several machines need Optuna: pip install 'sb3-infomax[tune]'.") from error
+    told = {name: settings[name] for name in ("study", "heartbeat") if name in settings}
+    return functools.partial(share, sharing=Sharing(settings["storage"], **told))
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
@@ -121,12 +150,10 @@ def start_comparison(settings: Settings) -> int:
     :param settings: merged with the defaults
     """
     from sb3_infomax.compare.comparison import compare, default_out
-    from sb3_infomax.compare.runner import compare_runs
 
     run_specs(settings)  # what is missing is said first
     out = Path(settings["out"]) if "out" in settings else default_out("compare", *settings["env"])
-    execute = functools.partial(compare_runs, pin=settings.get("pin", True))
-    return compare(settings, out, check_workers(settings.get("workers")), make_console(), execute)
+    return compare(settings, out, check_workers(settings.get("workers")), make_console(), executor(settings))
 
 
 def add_check(commands: "Commands", common: argparse.ArgumentParser) -> None:

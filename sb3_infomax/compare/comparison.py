@@ -8,7 +8,7 @@ from sb3_infomax.compare.algorithms import check_method, make_callbacks, make_mo
 from sb3_infomax.compare.environments import has_time_limit, is_video_game
 from sb3_infomax.compare.settings import Settings, run_specs, settings_text, with_earlier
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name, parse_method
-from sb3_infomax.compare.storage import make_folder, write_atomic
+from sb3_infomax.compare.storage import make_folder, taking_turns, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,16 +64,25 @@ def compare(settings: Settings, out: Path, workers: int, console: "Console", exe
     """
     from sb3_infomax.compare.display import make_display
     from sb3_infomax.compare.runner import compare_runs
-    from sb3_infomax.report.conclusion import conclude
 
     specs = run_specs(settings)
     notes = [note for spec in {(spec.env, spec.method): spec for spec in specs}.values() for note in check_spec(spec)]
     for note in dict.fromkeys(notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     config = make_folder(out) / CONFIG
-    if not config.exists():
-        write_atomic(config, HEADING + settings_text(settings))
+    with taking_turns(out):  # several processes may share the folder, see sb3_infomax.tune.shared_comparison
+        if not config.exists():
+            write_atomic(config, HEADING + settings_text(settings))
     runs = (execute or compare_runs)(specs, out, workers, make_display(console))
+    with taking_turns(out):
+        return conclude_all(settings, runs, out, console)
+
+
+def conclude_all(settings: Settings, runs: "list[Run]", out: Path, console: "Console") -> int:
+    """The results of these runs, and of earlier ones in the folder, for each environment."""
+    from sb3_infomax.report.conclusion import conclude
+
+    config = out / CONFIG
     everything = with_earlier(settings, config)
     write_atomic(config, HEADING + settings_text(everything))
     runs = [*finished_before(run_specs(everything), runs, out), *runs]

@@ -197,7 +197,14 @@ OF_A_COMPARISON: dict[str, Reader] = {
     **OF_AN_ENVIRONMENT,
 }
 # What does not.
-OF_A_MACHINE: dict[str, Reader] = {"workers": read_whole, "pin": read_bool, "out": read_text}
+OF_A_MACHINE: dict[str, Reader] = {
+    "workers": read_whole,
+    "pin": read_bool,
+    "out": read_text,
+    "storage": read_text,
+    "study": read_text,
+    "heartbeat": read_whole,
+}
 KEYS = {**OF_A_COMPARISON, **OF_A_MACHINE}
 BUDGETS = ("timesteps", "budget")
 DEFAULTS: Settings = {"seeds": [0, 1, 2, 3, 4], "timesteps": 60_000, "eval_points": 20, "eval_episodes": 5}

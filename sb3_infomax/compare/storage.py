@@ -9,7 +9,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,21 +119,36 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def locked(folder: Path, busy: str) -> Iterator[None]:
+def locked(folder: Path, busy: str, shared: bool = False) -> Iterator[None]:
     """Hold a folder alone; the lock goes with the process, however that ends.
 
     :param folder: an existing folder
     :param busy: what to tell the user where another process holds it
+    :param shared: hold it together with others that say the same
     """
     with open(folder / ".lock", "w") as file:
         try:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except ImportError:  # Windows has no flock; two runs at once into one folder are then the user's to avoid
             pass
         except OSError as error:
             raise UserError(busy) from error
+        yield
+
+
+@contextmanager
+def taking_turns(folder: Path) -> Iterator[None]:
+    """Wait until no other process is inside such a block for the folder, which several share.
+
+    :param folder: an existing folder
+    """
+    with open(folder / ".turn", "w") as file:
+        with suppress(ImportError):  # as above
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -17,13 +17,13 @@ import copy
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sb3_infomax.tune.retry import queue_again
@@ -33,6 +33,7 @@ ALIVE = (TrialState.WAITING, TrialState.RUNNING)
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Objective = Callable[[Trial], float]
+T = TypeVar("T")
 
 
 # Why a trial failed through no fault of its own, and whether that counts as a death, of which it has only so many.
@@ -54,16 +55,19 @@ def all_trials(study: optuna.Study, states: Iterable[TrialState] | None = None) 
     return [trial for trial in trials if not trial.user_attrs.get("void")]
 
 
-def enqueue(study: optuna.Study, key: str, params: dict[str, Any] | None = None, **attributes: Any) -> bool:
+def enqueue(
+    study: optuna.Study, key: str, params: dict[str, Any] | None = None, again: bool = False, **attributes: Any
+) -> bool:
     """Queue a task, unless it is there already.
 
     :param study: the queue
     :param key: names the task
     :param params: where the search shall begin; those left out are suggested by the sampler
+    :param again: also where it has failed
     :param attributes: for the trial's user attributes
     :return: whether it was missing
     """
-    if any(key_of(trial) == key for trial in all_trials(study)):
+    if any(key_of(trial) == key and (trial.state != TrialState.FAIL or not again) for trial in all_trials(study)):
         return False
     study.enqueue_trial(params or {}, user_attrs={"task": key, **attributes})
     return True
@@ -184,11 +188,17 @@ def repair(study: optuna.Study) -> None:
 # --- one worker
 
 
-def claim(watch: Watch) -> Trial | None:
-    """Take a waiting trial; ``None`` where there is none."""
+def claim(watch: Watch, keys: Container[str] | None = None) -> Trial | None:
+    """Take a waiting trial; ``None`` where there is none.
+
+    :param watch: of the study
+    :param keys: the tasks to choose from, ``None`` for all
+    """
     study, storage = watch.study, watch.storage
     for waiting in all_trials(study, (TrialState.WAITING,)):
         trial_id = waiting._trial_id
+        if keys is not None and key_of(waiting) not in keys:
+            continue
         with suppress(UpdateFinishedTrialError):
             watch.beat(trial_id)  # before it runs: a trial that runs and never gave a sign is never missed
             if not storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
@@ -233,12 +243,12 @@ def outages() -> tuple[type[Exception], ...]:
     return StorageInternalError, grpc.RpcError
 
 
-def wait_for(storage: BaseStorage, study_id: int) -> None:
+def wait_for(study: optuna.Study) -> None:
     """Wait until the storage answers again."""
     deadline = time.monotonic() + SERVER_SECONDS
     while True:
         try:
-            storage.get_study_user_attrs(study_id)
+            study._storage.get_study_user_attrs(study._study_id)
             return
         except outages():
             if time.monotonic() > deadline:
@@ -246,12 +256,31 @@ def wait_for(storage: BaseStorage, study_id: int) -> None:
             time.sleep(1.0)
 
 
-def is_over(study: optuna.Study) -> bool:
-    """Whether no task is waiting or being worked on."""
-    if any(key_of(trial) is not None for trial in all_trials(study, ALIVE)):
+def through_outages(study: optuna.Study, call: Callable[[], T]) -> T:
+    """What a call returns that may be made again, once the server is there.
+
+    :param study: that the call is about
+    :param call: without arguments
+    """
+    for _ in range(5):
+        try:
+            return call()
+        except outages():
+            wait_for(study)
+    return call()
+
+
+def is_over(study: optuna.Study, keys: Container[str] | None = None) -> bool:
+    """Whether no task, of those with these keys, is waiting or being worked on."""
+
+    def alive() -> bool:
+        found = {key_of(trial) for trial in all_trials(study, ALIVE)} - {None}
+        return any(keys is None or key in keys for key in found)
+
+    if alive():
         return False
     repair(study)
-    return not all_trials(study, (TrialState.WAITING,))
+    return not alive()
 
 
 def work(
@@ -260,6 +289,8 @@ def work(
     n_trials: int | None = None,
     on_trial: Callable[[FrozenTrial], None] | None = None,
     starts: Iterable[dict[str, Any]] = (),
+    keys: Container[str] | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Work on a study, beside any number of others, until all its tasks are done.
 
@@ -271,25 +302,28 @@ def work(
     :param n_trials: of the whole study, by all workers together; ``None``: what :func:`enqueue` has queued
     :param on_trial: told the outcome of each trial of this worker
     :param starts: parameters of the first trials
+    :param keys: the tasks to work on and to wait for, ``None`` for all
+    :param stop: set by another thread to end this worker before its next trial
     """
+    stop = stop or threading.Event()
     if n_trials is not None:
-        enqueue_trials(study, n_trials, starts)
+        through_outages(study, partial(enqueue_trials, study, n_trials, list(starts)))
     watch = Watch(study)
-    while True:
+    while not stop.is_set():
         trial = None
         try:
             for trial_id in watch.dead():
                 lose(study, trial_id, KILLED)
-            trial = claim(watch)
+            trial = claim(watch, keys)
             if trial is None:
-                if is_over(study):
+                if is_over(study, keys):
                     return
-                time.sleep(min(watch.interval / 2, 5.0))
+                stop.wait(min(watch.interval / 2, 5.0))
                 continue
             run_trial(watch, trial, objective)
             if on_trial is not None:
                 on_trial(watch.storage.get_trial(trial._trial_id))
         except outages():
-            wait_for(watch.storage, study._study_id)
+            wait_for(study)
             if trial is not None:
-                lose(study, trial._trial_id, CUT_OFF)
+                through_outages(study, partial(lose, study, trial._trial_id, CUT_OFF))

@@ -23,7 +23,7 @@ def study_of(url):
 
 def test_workers_that_start_together_do_exactly_what_was_asked_for(tmp_path, url):
     log = tmp_path / "log"
-    assert [worker.wait(60) for worker in [start(url, 7, 0.1, log) for _ in range(3)]] == [0, 0, 0]
+    assert [worker.wait(300) for worker in [start(url, 7, 0.1, log) for _ in range(3)]] == [0, 0, 0]
     trials = study_of(url).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 7
     assert len({trial.params["x"] for trial in trials}) == 7  # no two samplers draw the same
@@ -37,7 +37,7 @@ def test_a_killed_workers_trial_is_done_by_another_and_nothing_else_again(tmp_pa
     wait_until(lambda: lines(log, "begin"))
     victim.kill()
     assert victim.wait() == -signal.SIGKILL
-    assert start(url, 3, 0.1, log).wait(60) == 0
+    assert start(url, 3, 0.1, log).wait(300) == 0
     trials = study_of(url).trials
     assert [trial.state for trial in trials] == [TrialState.FAIL] + [TrialState.COMPLETE] * 3
     assert trials[3].params == trials[0].params and first_number(trials[3]) == 0

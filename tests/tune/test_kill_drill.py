@@ -1,0 +1,85 @@
+"""Two machines in small: processes that share nothing but a database server; one is killed, the server is restarted."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import postgres
+from optuna.trial import TrialState
+from study_workers import lines, start, wait_until
+
+from sb3_infomax.tune.retry import first_number
+from sb3_infomax.tune.storage import create_study, open_storage
+from sb3_infomax.tune.work import all_trials, outcomes
+
+
+def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, database, tmp_path):
+    log = tmp_path / "log"
+    victim, survivor = start(database, 5, 2.0, log), start(database, 5, 2.0, log)
+    wait_until(lambda: len(lines(log, "end")) >= 1 and len(lines(log, "begin")) >= 3)
+    victim.kill()
+    server.control("restart", "-m", "immediate")
+    assert survivor.wait(300) == 0 and victim.wait() == -signal.SIGKILL
+    trials = all_trials(create_study(open_storage(database, heartbeat=1), "study"))
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert len(done) == 5 and len({first_number(trial) for trial in done}) == 5
+    # what was finished was not done again; what was cut off was, with the parameters that it had
+    begun, ended = ([line.removeprefix(word) for line in lines(log, word)] for word in ("begin", "end"))
+    assert len(ended) == 5 and set(ended) == set(begun)
+    assert len(begun) - 5 <= len(trials) - 5 <= 3
+
+
+class Machine:
+    """A process with a home, a working folder and results of its own, which knows where the server is."""
+
+    def __init__(self, folder, url):
+        folder.mkdir()
+        self.runs = folder / "out" / "runs" / "CartPole-v1" / "ppo"
+        self.folder, self.output = folder, folder / "output"
+        what = "ppo --env CartPole-v1 --algo-arg n_steps=64 n_epochs=1 --seeds 4 --timesteps 640 --eval-points 2"
+        how = ["--workers", "1", "--out", "out", "--storage", url, "--heartbeat", "1"]
+        self.command = [sys.executable, "-m", "sb3_infomax.cli", "compare", *what.split(), *how]
+        self.variables = {**os.environ, "HOME": str(folder), "PGPASSWORD": postgres.PASSWORD}
+        self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+
+    def start(self):
+        with open(self.output, "w") as output:
+            self.process = subprocess.Popen(self.command, cwd=self.folder, env=self.variables, stdout=output, stderr=output)
+
+    def finished(self):
+        return {path.parent.name: path.read_text() for path in self.runs.glob("*/finished.json")}
+
+    def under_way(self):
+        begun = {path.parent.name for path in self.runs.glob("*/progress.json")}
+        assert self.process.poll() is None, self.output.read_text()
+        return sorted(begun - set(self.finished()))
+
+
+def test_a_comparison_survives_a_killed_machine_and_a_restarted_server(server, database, tmp_path):
+    url = database.replace(":" + postgres.PASSWORD.replace("/", "%2F"), "")
+    with Machine(tmp_path / "victim", url) as victim, Machine(tmp_path / "survivor", url) as survivor:
+        wait_until(lambda: victim.under_way() and victim.finished())
+        (cut,) = victim.under_way()
+        victim.process.kill()
+        kept = {name: text for name, text in victim.finished().items() if (victim.runs / name / "model.zip").exists()}
+        server.control("restart", "-m", "immediate")
+        assert survivor.process.wait(300) == 0
+        assert set(survivor.finished()) == {f"seed_{seed}" for seed in range(4)}
+        # what the victim had finished came over as it was, and what it was doing was done again
+        assert all(survivor.finished()[name] == text for name, text in kept.items())
+        assert (survivor.runs / cut / "model.zip").exists() and not (victim.runs / cut / "model.zip").exists()
+        study = create_study(open_storage(database, heartbeat=1), "compare-CartPole-v1")
+        assert [trial.state for trial in outcomes(study).values()] == [TrialState.COMPLETE] * 4
+        assert 5 <= len(study.trials) <= 6  # the restart may have cut the survivor off as well
+        victim.start()
+        assert victim.process.wait(300) == 0 and victim.finished() == survivor.finished()
+        assert "started" not in victim.output.read_text()
+        tables = [(machine.folder / "out" / "table.csv").read_text() for machine in (victim, survivor)]
+        assert tables[0] == tables[1] and postgres.PASSWORD not in survivor.output.read_text()
