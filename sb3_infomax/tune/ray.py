@@ -8,6 +8,7 @@ dies from their checkpoints (``FailureConfig``), and a scheduler of Ray's may en
     print(best_method(spec, results))
 """
 
+import math
 import shutil
 import tempfile
 from functools import partial
@@ -20,7 +21,7 @@ from optuna.trial import FixedTrial
 from sb3_infomax.compare.spec import RunSpec, UserError
 from sb3_infomax.compare.storage import RunFolder
 from sb3_infomax.compare.worker import execute
-from sb3_infomax.tune.objective import Objective
+from sb3_infomax.tune.objective import Diverged, Objective
 from sb3_infomax.tune.search import Search
 from sb3_infomax.tune.study import StudySpec, make_sampler
 
@@ -49,7 +50,7 @@ class RayObjective(Objective):
 
     def train_and_report(self, spec: RunSpec, folder: RunFolder, progress: Any, **hooks: Any) -> dict[str, Any]:
         """Run one seed; every evaluation is a result for Ray."""
-        before = self.spec.seeds.index(spec.seed) * self.spec.base.timesteps
+        before = self.spec.seeds.index(spec.seed) * self.spec.timesteps
 
         def on_evaluation(timesteps: int, returns: np.ndarray) -> None:
             self.send({METRIC: float(returns.mean()), TIME: before + timesteps})
@@ -84,8 +85,11 @@ def run_trial(config: dict[str, Any], record: dict[str, Any], checkpoint_seconds
             checkpoint.to_directory(str(folder))
         spec = StudySpec.from_json(record)
         objective = RayObjective(spec, folder, checkpoint_seconds)
-        score = objective(FixedTrial(config))  # type: ignore[arg-type]  # has all that it asks of a trial
-        objective.send({METRIC: score, TIME: len(spec.seeds) * spec.base.timesteps})
+        try:
+            score = objective(FixedTrial(config))  # type: ignore[arg-type]  # has all that it asks of a trial
+        except Diverged:
+            score = -math.inf  # as bad as can be, and no reason to try it again
+        objective.send({METRIC: score, TIME: len(spec.seeds) * spec.timesteps})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
