@@ -372,6 +372,8 @@ class Recorder(BaseCallback):
         if replay_buffer_bytes(self.model) > MAX_REPLAY_BYTES:
             return
         final = self.folder.path / f"checkpoint_{self.num_timesteps}"
+        if final.exists():  # the one that the run has just come from
+            return
         partial = final.with_name(final.name + ".tmp")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

@@ -171,4 +171,4 @@ def best_method(spec: StudySpec, results: "tune.ResultGrid") -> str:
     :param results: of ``fit()``
     """
     best = results.get_best_result(METRIC, "max", filter_nan_and_inf=True)
-    return spec.search.method_of(best.config)
+    return spec.search.method_of(best.config or {})
