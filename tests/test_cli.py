@@ -43,6 +43,8 @@ def run(argv, capsys):
         (["train", *CARTPOLE, "--algo-arg", "n_steps=many"], "ppo's n_steps must be a whole number, got 'many'"),
         (["train", *CARTPOLE, "--reward", "emi", "--reward-arg", "embedding_dim=2.5"], "embedding_dim must be a whole number"),
         (["train", *CARTPOLE, "--reward", "rnd", "--reward-arg", "center=yes"], "center must be True or False"),
+        (["train", *CARTPOLE, "--algo", "td3", "--algo-arg", "noise_type=pink"], "noise_type is one of normal"),
+        (["train", *CARTPOLE, "--algo-arg", "noise_std=1"], "Unknown setting of ppo 'noise_std'"),
         (["train", *CARTPOLE, "--algo", "sac"], "sac cannot be made for CartPole-v1"),
         (["train", *CARTPOLE, "--algo", "dqn", "--reward", "rnd", "--preset", "paper"], "use ppo or a2c"),
         (["train", *CARTPOLE, "--coef", "1"], "name it with --reward"),

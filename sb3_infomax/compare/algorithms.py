@@ -11,6 +11,7 @@ from sb3_infomax.registry import ALGORITHMS, AUXILIARY, REWARDS, UnknownNameErro
 if TYPE_CHECKING:
     import gymnasium as gym
     from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.noise import ActionNoise
     from stable_baselines3.common.vec_env import VecEnv
 
     from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
@@ -47,6 +48,11 @@ ATARI_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 ATARI_DEFAULTS["maskableppo"] = ATARI_DEFAULTS["recurrentppo"] = ATARI_DEFAULTS["ppo"]
 ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["driml"] = ATARI_DEFAULTS["mirl"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
+
+# TD3 and DDPG are deterministic: without noise on their actions they explore by their first random steps alone. The RL Zoo's
+# names and 0.1 of the actions' range, as there and in TD3's paper.
+NOISE_DEFAULTS: dict[str, dict[str, Any]] = {name: {"noise_type": "normal", "noise_std": 0.1} for name in ("td3", "ddpg")}
+NOISES = {"normal": "NormalActionNoise", "ornstein-uhlenbeck": "OrnsteinUhlenbeckActionNoise"}
 
 
 def is_algorithm(name: str) -> bool:
@@ -99,15 +105,34 @@ def check_settings(settings: dict[str, Any], name: str, reserved: Sequence[str] 
     :raises UserError: for the first that is unknown or of the wrong kind
     """
     algorithm = resolve_algorithm(name)
-    check_names(settings, [known for known in parameters_of(algorithm) if known not in reserved], name)
+    known = [name for name in parameters_of(algorithm) if name not in reserved]
+    check_names(settings, [*known, *(["noise_type", "noise_std"] if "action_noise" in known else [])], name)
     try:
-        check_arguments(constructors_of(algorithm), settings, name)
+        check_arguments([*constructors_of(algorithm), action_noise], settings, name)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if settings.get("noise_type", "normal") not in NOISES:
+        raise UserError(f"{name}'s noise_type is one of {', '.join(NOISES)}, not {settings['noise_type']!r}.")
+
+
+def action_noise(noise_type: str, noise_std: float, action_space: "gym.Space") -> "ActionNoise":
+    """Noise on the actions of a learner.
+
+    :param noise_type: ``"normal"`` or ``"ornstein-uhlenbeck"``
+    :param noise_std: standard deviation, of actions scaled to [-1, 1]
+    :param action_space: of the environment
+    """
+    import numpy as np
+    from stable_baselines3.common import noise
+
+    zeros = np.zeros(action_space.shape or ())
+    return getattr(noise, NOISES[noise_type])(zeros, zeros + noise_std)
 
 
 def algorithm_settings(spec: RunSpec, part: Part, video_game: bool) -> dict[str, Any]:
-    """Constructor arguments of the algorithm: usual ones for Atari, the run's, the method's own, in rising order.
+    """Arguments of the algorithm: usual ones, the run's, the method's own, in rising order.
+
+    They are those of its constructor, but ``noise_type`` and ``noise_std`` stand for its ``action_noise``, as in the RL Zoo.
 
     :param spec: the run
     :param part: the algorithm's part of the method
@@ -116,6 +141,9 @@ def algorithm_settings(spec: RunSpec, part: Part, video_game: bool) -> dict[str,
     settings = {**spec.algo_kwargs, **part.settings}
     check_settings(settings, part.name, reserved=("policy", "env", "seed", "verbose", "_init_setup_model"))
     usual = ATARI_DEFAULTS.get(ALIASES.get(part.name, part.name), {}) if video_game else {}
+    if "action_noise" not in settings:
+        noise = {"noise_type": "normal"} if "noise_std" in settings else {}
+        usual = {**usual, **noise, **NOISE_DEFAULTS.get(part.name, {})}
     return {**usual, **settings}
 
 
@@ -276,6 +304,9 @@ def make_model(spec: RunSpec, env: "VecEnv", video_game: bool) -> "BaseAlgorithm
     part = method.algorithm
     algorithm = resolve_algorithm(part.name)
     settings = algorithm_settings(spec, part, video_game)
+    if "noise_std" in settings:
+        noise_type, noise_std = settings.pop("noise_type"), settings.pop("noise_std")
+        settings["action_noise"] = action_noise(noise_type, noise_std, env.action_space)
     policy: Any = policy_name(env.observation_space, algorithm)
     if wants_two_heads(method):
         if part.name not in ("ppo", "a2c"):

@@ -262,12 +262,11 @@ def with_earlier(settings: Settings, path: Path) -> Settings:
         earlier = read_file(path)
     except UserError:
         return settings
-    labels = {parse_method(text).label for text in settings["methods"]}
+    methods = {parse_method(text).label: text for text in (*earlier.get("methods", []), *settings["methods"])}
     return {
         **settings,
         "env": {**earlier.get("env", {}), **settings["env"]},
-        "methods": [text for text in earlier.get("methods", []) if parse_method(text).label not in labels]
-        + settings["methods"],
+        "methods": list(methods.values()),
         "seeds": sorted({*earlier.get("seeds", []), *settings["seeds"]}),
     }
 

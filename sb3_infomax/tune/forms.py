@@ -104,7 +104,7 @@ def snippet(spec: RunSpec) -> str:
 
     :param spec: the run
     """
-    from sb3_infomax.compare.algorithms import resolve_algorithm
+    from sb3_infomax.compare.algorithms import NOISES, resolve_algorithm
     from sb3_infomax.compare.worker import default_n_envs, normalization
     from sb3_infomax.registry import ALGORITHMS
 
@@ -122,13 +122,18 @@ def snippet(spec: RunSpec) -> str:
     normalize, gamma = normalization(spec)
     made_by = "make_vec_env" if normalize == "none" else "make_vec_env, normalized"
     imports.append(f"from sb3_infomax.compare.environments import {made_by}\n")
+    noise = []
+    if "noise_std" in settings:
+        kind, std = NOISES[settings.pop("noise_type")], settings.pop("noise_std")
+        imports = ["import numpy as np", f"from stable_baselines3.common.noise import {kind}", *imports]
+        noise = [f"action_noise={kind}(np.zeros(env.action_space.shape), np.full(env.action_space.shape, {std}))"]
     extra = {"env_kwargs": spec.env_kwargs, "wrappers": spec.env_wrappers}
     env = {"n_envs": default_n_envs(spec), "seed": spec.seed, **{key: value for key, value in extra.items() if value}}
     shown = policy_class if "." in policy else source(policy)
     lines = [
         call("env = make_vec_env", [source(spec.env)], env),
         *([] if normalize == "none" else [f"env = normalized(env, {source(normalize)}, gamma={gamma})"]),
-        call(f"model = {cls}", [shown, "env"], {**settings, "seed": spec.seed, "verbose": 1}),
+        call(f"model = {cls}", [shown, "env", *noise], {**settings, "seed": spec.seed, "verbose": 1}),
         *(call(f"{variable} = {kind}", [], {**given, "seed": spec.seed}) for variable, (kind, given) in named(callbacks)),
     ]
     made = [variable for variable, _ in named(callbacks)]

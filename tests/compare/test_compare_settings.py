@@ -138,5 +138,5 @@ def test_what_is_added_later_joins_what_was_there(tmp_path):
     second = {"env": {"B-v1": {"n_envs": 2}}, "methods": ["ppo", "tuned=ppo+rnd"], "seeds": [1, 2], "timesteps": 20}
     both = with_earlier(second, path)
     assert both["env"] == {"A-v1": {}, "B-v1": {"n_envs": 2}} and both["timesteps"] == 20
-    assert both["methods"] == ["dqn", "ppo", "tuned=ppo+rnd"] and both["seeds"] == [0, 1, 2]
+    assert both["methods"] == ["ppo", "dqn", "tuned=ppo+rnd"] and both["seeds"] == [0, 1, 2]
     assert with_earlier(second, tmp_path / "nothing.yml") == second

@@ -9,6 +9,7 @@ from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_infomax.compare import worker
+from sb3_infomax.compare.algorithms import make_model
 from sb3_infomax.compare.comparison import check_spec
 from sb3_infomax.compare.environments import make_vec_env
 from sb3_infomax.compare.recording import evaluate
@@ -180,6 +181,16 @@ def test_normalized_runs_go_on_with_their_moments_and_report_raw_returns(tmp_pat
     saved = VecNormalize.load(str(folder.path / "vecnormalize.pkl"), make_vec_env(spec.env, 1, 0))
     assert (saved.norm_obs, saved.gamma) == (what == "both", 0.99 if what == "both" else 0.9)
     assert saved.ret_rms.count > 200  # those of before the cut are in it
+
+
+@pytest.mark.parametrize(
+    ("method", "sigma"),
+    [("td3", 0.1), ("ddpg:noise_std=0.3", 0.3), ("sac", None), ("tqc:noise_std=0.2", 0.2), ("td3:action_noise=None", None)],
+)
+def test_deterministic_learners_explore_with_noise_unless_told_otherwise(method, sigma):
+    spec = RunSpec("Pendulum-v1", method, 100)
+    noise = make_model(spec, training_env(spec), video_game=False).action_noise
+    assert noise is None if sigma is None else noise._sigma == [sigma]
 
 
 @pytest.mark.parametrize(("env", "what"), [("Taxi-v4", "both"), ("sb3_infomax/PacMan-v0", "observations")])
