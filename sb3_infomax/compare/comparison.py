@@ -1,5 +1,6 @@
 """A whole comparison: runs, then learning curves and a table."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -86,8 +87,9 @@ def conclude_all(settings: Settings, runs: "list[Run]", out: Path, console: "Con
     everything = with_earlier(settings, config)
     write_atomic(config, HEADING + settings_text(everything))
     runs = [*finished_before(run_specs(everything), runs, out), *runs]
-    order = list(everything["env"])
-    return conclude(sorted(runs, key=lambda run: order.index(run.spec.env)), out, console)
+    envs, labels = list(everything["env"]), [parse_method(text).label for text in everything["methods"]]
+    place = {(env, label): number for number, (env, label) in enumerate(itertools.product(envs, labels))}
+    return conclude(sorted(runs, key=lambda run: (place[run.spec.env, run.spec.label], run.spec.seed)), out, console)
 
 
 def finished_before(specs: Iterable[RunSpec], runs: "list[Run]", out: Path) -> "list[Run]":
