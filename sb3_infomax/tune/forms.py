@@ -58,17 +58,16 @@ def zoo_entry(spec: RunSpec) -> str:
     wrappers = zoo_wrappers(spec)
     if wrappers:
         entry["env_wrapper"] = wrappers
+    env_kwargs = spec.env_kwargs
     if is_atari(spec.env):
-        entry["frame_stack"] = 4
+        entry["frame_stack"], env_kwargs = 4, {"frameskip": 1, **env_kwargs}  # the wrapper skips
     normalize, _ = normalization(spec)
     if normalize != "none":
         observations, rewards = normalize in ("observations", "both"), normalize in ("rewards", "both")
         entry["normalize"] = f"dict(norm_obs={observations}, norm_reward={rewards})"
-    if spec.env_kwargs:
-        entry["env_kwargs"] = spec.env_kwargs
-    for key, value in settings.items():
-        # the Zoo evaluates its *_kwargs
-        entry[key] = f"dict({', '.join(f'{k}={v!r}' for k, v in value.items())})" if isinstance(value, dict) else value
+    if env_kwargs:
+        entry["env_kwargs"] = env_kwargs
+    entry |= settings
     callbacks = [{f"sb3_infomax.{name}": arguments} for name, arguments in callback_arguments(spec)]
     if callbacks:
         entry["callback"] = callbacks

@@ -46,7 +46,7 @@ def test_an_entry_of_the_zoo_makes_the_same_callbacks(spec):
     assert len(made) == bool(method.rewards) + len(method.losses)
     assert entry["n_timesteps"] == spec.timesteps and entry["policy"].endswith("Policy")
     if "policy_kwargs" in entry:
-        assert eval(entry["policy_kwargs"]) == method.algorithm.settings["policy_kwargs"]
+        assert entry["policy_kwargs"] == method.algorithm.settings["policy_kwargs"]
 
 
 def test_the_comparison_is_a_command_line_with_fresh_seeds():
