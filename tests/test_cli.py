@@ -12,9 +12,9 @@ import sb3_infomax
 from sb3_infomax.cli import main, make_parser
 from sb3_infomax.compare.options import method_text
 from sb3_infomax.compare.runner import plan
-from sb3_infomax.compare.settings import parse_seeds, read_file, run_specs
+from sb3_infomax.compare.settings import DEFAULTS, merge, parse_seeds, read_file, run_specs
 from sb3_infomax.compare.spec import RunSpec, UserError
-from sb3_infomax.compare.storage import RunFolder, write_json
+from sb3_infomax.compare.storage import RunFolder, read_json, write_json
 
 CARTPOLE = ["--env", "CartPole-v1", "--eval-points", "2", "--eval-episodes", "1"]
 QUICK = ["--algo-arg", "n_steps=64", "batch_size=64", "n_epochs=2"]
@@ -206,6 +206,33 @@ def test_a_comparison_that_was_ended_goes_on_and_repeats_no_finished_run(tmp_pat
     rows = (tmp_path / "out" / "table.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["ppo", "ppo+rnd"] and (tmp_path / "out" / "curves.png").exists()
     assert read_file(tmp_path / "out" / "compare.yml")["methods"] == ["ppo", "ppo+rnd"]
+
+
+FILE = """
+env:
+  InvertedPendulum-v5: {n_envs: 2}
+  MiniGrid-Empty-5x5-v0: {env_arg: {max_episode_steps: 20}, eval_episodes: 2}
+methods:
+  mine: {ppo: {n_steps: 32, batch_size: 32, n_epochs: 1}, rnd: {coef: 0.1}}
+budget: 1s
+"""
+
+
+def test_a_file_compares_environments_of_two_families_and_is_stored(tmp_path, capsys):
+    (tmp_path / "file.yml").write_text(FILE)
+    out = tmp_path / "out"
+    argv = ["compare", "--config", str(tmp_path / "file.yml"), "--seeds", "1", "--eval-points", "2", "--out", str(out)]
+    code, told, err = run(argv, capsys)
+    assert code == 0, told + err
+    assert "MiniGrid-Empty-5x5-v0 mine seed 0: finished" in told and (out / "report.html").exists()
+    specs = run_specs(merge(DEFAULTS, read_file(out / "compare.yml")))
+    assert [(spec.env, spec.label, spec.cpu_seconds, spec.timesteps) for spec in specs] == [
+        ("InvertedPendulum-v5", "mine", 1.0, None),
+        ("MiniGrid-Empty-5x5-v0", "mine", 1.0, None),
+    ]
+    for spec in specs:
+        folder = RunFolder(out / "runs" / spec.env / "mine" / "seed_0")
+        assert folder.spec() == spec and read_json(folder.finished)["seconds"]["cpu"] >= 1
 
 
 BROKEN = '''
