@@ -157,7 +157,7 @@ def start(argv, cwd):
     )
 
 
-def wait_for(condition, seconds=300.0):
+def wait_for(condition, seconds=900.0):
     """Until it is true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -178,7 +178,7 @@ def end_second_run(folder, end):
     process = start([*COMPARISON, "ppo", "ppo+rnd"], folder)
     wait_for(progress.exists)
     end(process, json.loads(progress.read_text())["pid"])
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=600)
     return process.returncode, out
 
 
@@ -200,7 +200,7 @@ def test_a_comparison_that_was_ended_goes_on_and_repeats_no_finished_run(tmp_pat
         assert code == exit_code and not finished[1].exists()
     assert "the same command again goes on" in out
     again = start([*COMPARISON, "ppo+rnd"], tmp_path)  # the other method stays where it is, and in the table
-    out, _ = again.communicate(timeout=300)
+    out, _ = again.communicate(timeout=900)
     assert again.returncode == 0 and "ppo+rnd seed 0 was cut short and starts over" in out, out
     assert finished[0].stat().st_mtime_ns == before and finished[1].exists()
     rows = (tmp_path / "out" / "table.csv").read_text().splitlines()
@@ -263,7 +263,7 @@ def test_a_failed_run_is_shown_and_does_not_end_the_others(tmp_path):
         "out",
     ]
     process = start(argv, tmp_path)
-    out, _ = process.communicate(timeout=300)
+    out, _ = process.communicate(timeout=900)
     assert process.returncode == 1
     assert "FAILED: RuntimeError: no bonus today" in out and "Traceback" not in out
     assert "1 of 1" not in out and "0 of 1" in out
