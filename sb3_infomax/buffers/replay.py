@@ -36,7 +36,7 @@ def untold_ends(dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
     :param infos: of the same
     """
     untold = np.zeros_like(dones)
-    for env_index in np.flatnonzero(dones):
+    for env_index in dones.nonzero()[0]:
         untold[env_index] = infos[env_index].get("terminal_observation") is None
     return untold
 

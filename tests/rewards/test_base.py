@@ -174,6 +174,34 @@ def test_a_bonus_of_the_wrong_shape_is_named():
         module.compute(random_rollout())
 
 
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        (lambda loss: loss.mean(), r"loss must return a scalar and a dict of what to log: \(loss, {}\)\."),
+        (lambda loss: (loss.mean(), None), "a scalar and a dict"),
+        (lambda loss: (loss, {}), r"must return a scalar, but returned shape \(32,\): take the mean"),
+    ],
+)
+def test_what_a_loss_of_ones_own_forgets_is_named(returned, sentence, monkeypatch):
+    module = Reconstruction()
+    monkeypatch.setattr(module, "loss", lambda transitions: returned(module.bonus(transitions)))
+    with pytest.raises(ValueError, match=sentence):
+        module.update(random_rollout())
+
+
+def test_plain_numbers_can_be_logged_too(monkeypatch):
+    module = Reconstruction()
+    monkeypatch.setattr(module, "loss", lambda transitions: (module.bonus(transitions).mean(), {"answer": 42, "half": 0.5}))
+    metrics = module.update(random_rollout())
+    assert metrics["answer"] == 42.0 and metrics["half"] == 0.5
+
+
+def test_a_module_without_parameters_is_told_to_update_itself():
+    module = Reconstruction().requires_grad_(False)
+    with pytest.raises(ValueError, match="Reconstruction has no parameters to train: override its update"):
+        module.optimizer.step()
+
+
 def test_the_gradient_is_clipped_to_the_norm_asked_for():
     module, data = Reconstruction(max_grad_norm=1e-3), random_rollout()
     module.update(data)
