@@ -105,7 +105,8 @@ class Watch:
     """Signs of life of our own trial, and those missing of others'.
 
     Databases keep them by Optuna's heartbeat, with one clock for all machines. Elsewhere they are an attribute of the
-    trial that counts up, and a worker is dead when the count has stood still for the grace time on the observer's clock.
+    trial, and a worker is dead when it has stayed the same for the grace time on the observer's clock: what it says does not
+    count, as clocks of machines differ.
 
     :param study: whose trials to watch
     """
@@ -117,15 +118,13 @@ class Watch:
         self.by_database = interval is not None
         self.interval: float = interval or getattr(self.storage, "heartbeat_interval", None) or HEARTBEAT_SECONDS
         self.suspects: dict[int, tuple[Any, float]] = {}  # trial -> what was seen, and since when
-        self.beats = 0
 
     def beat(self, trial_id: int) -> None:
         """Give a sign of life."""
         if self.by_database:
             self.storage.record_heartbeat(trial_id)
         else:
-            self.beats += 1
-            self.storage.set_trial_user_attr(trial_id, "beat", [threading.get_native_id(), self.beats, time.time()])
+            self.storage.set_trial_user_attr(trial_id, "beat", time.time())
 
     @contextmanager
     def beating(self, trial_id: int) -> Iterator[None]:

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import postgres
+import pytest
 from optuna.trial import TrialState
 from study_workers import lines, start, wait_until
 
@@ -19,7 +21,9 @@ def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, databas
     victim, survivor = start(database, 5, 2.0, log), start(database, 5, 2.0, log)
     wait_until(lambda: len(lines(log, "end")) >= 1 and len(lines(log, "begin")) >= 3)
     victim.kill()
-    server.control("restart", "-m", "immediate")
+    server.control("stop", "-m", "immediate")
+    time.sleep(3)
+    server.control("start")
     assert survivor.wait(300) == 0 and victim.wait() == -signal.SIGKILL
     trials = all_trials(create_study(open_storage(database, heartbeat=1), "study"))
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -28,6 +32,35 @@ def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, databas
     begun, ended = ([line.removeprefix(word) for line in lines(log, word)] for word in ("begin", "end"))
     assert len(ended) == 5 and set(ended) == set(begun)
     assert len(begun) - 5 <= len(trials) - 5 <= 3
+
+
+def serve(path, port):
+    """Optuna's gRPC proxy in a process of its own."""
+    code = (
+        "import sys, optuna; from sb3_infomax.tune.storage import open_storage; path, port = sys.argv[1:]; "
+        "optuna.storages.run_grpc_proxy_server(open_storage(f'sqlite:///{path}'), port=int(port))"
+    )
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(path), str(port)])
+    wait_until(lambda: postgres.is_listening(port))
+    return process
+
+
+def test_through_optunas_proxy_too(tmp_path):
+    """Which has no heartbeat, and whose clients die with it in Optuna's own loop."""
+    pytest.importorskip("grpc")
+    port, log = postgres.free_port(), tmp_path / "log"
+    url = f"grpc://127.0.0.1:{port}"
+    proxy = serve(tmp_path / "study.db", port)
+    victim, survivor = start(url, 4, 2.0, log), start(url, 4, 2.0, log)
+    wait_until(lambda: lines(log, "end") and len(lines(log, "begin")) >= 3)
+    victim.kill()
+    proxy.kill()
+    proxy.wait()
+    proxy = serve(tmp_path / "study.db", port)
+    assert survivor.wait(300) == 0
+    proxy.kill()
+    states = [trial.state for trial in outcomes(create_study(open_storage(folder=tmp_path), "study")).values()]
+    assert states == [TrialState.COMPLETE] * 4 and 4 <= len(lines(log, "end")) <= 5
 
 
 class Machine:
