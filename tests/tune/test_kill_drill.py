@@ -95,6 +95,7 @@ class Machine:
         return sorted(begun - set(self.finished()))
 
 
+@pytest.mark.slow
 def test_a_comparison_survives_a_killed_machine_and_a_restarted_server(server, database, tmp_path):
     url = database.replace(":" + postgres.PASSWORD.replace("/", "%2F"), "")
     with Machine(tmp_path / "victim", url) as victim, Machine(tmp_path / "survivor", url) as survivor:

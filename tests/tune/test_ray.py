@@ -21,6 +21,7 @@ def local_ray(monkeypatch):
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(local_ray, tmp_path):
     from sb3_infomax.tune.ray import best_method, make_tuner
 
@@ -39,7 +40,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(local_ray, t
     resumed = killed[0][killed[0]["pid"] == second]["timesteps"].min()
     assert 0 < resumed < 512 and resumed > killed[0][killed[0]["pid"] == first]["timesteps"].min()
     assert best_method(spec, results).startswith("ppo:n_steps=64,n_epochs=1,")
-    # the defaults come first, and the same call again finds everything done
-    assert any(spec.search.default and result.config == spec.search.start for result in results)
+    # the defaults are among them, and the same call again finds everything done
+    assert spec.search.start in [result.config for result in results]
     again = make_tuner(spec, 2, str(tmp_path), "search", checkpoint_seconds=0.0).fit()
     assert sorted(r.metrics["score"] for r in again) == sorted(r.metrics["score"] for r in results)
