@@ -200,9 +200,8 @@ def too_few(comparisons: list[Comparison], n_tasks: int = 1) -> Sentence | None:
     verb = "is" if counts == "1 seed" else "are"
     return (
         f"{counts} {verb} too few for a claim {place(c.where, n_tasks)}: even if every run of one method scored more than "
-        f"every run of another, dealing out the methods' names at random would give the same with "
-        f"{p_text(c.least_p)}{together}. "
-        f"From {needed} seeds on, a difference can be shown.",
+        "every run of another, dealing out the methods' names at random would give the same with "
+        f"{p_text(c.least_p)}{together}. From {needed} seeds on, a difference can be shown.",
     )
 
 

@@ -68,7 +68,7 @@ def figure(pictures: dict[str, str], name: str, title: str, words: str) -> str:
     """A picture with its caption; nothing where there is no such picture."""
     if name not in pictures:
         return ""
-    legend = tag("figcaption", tag("b", text(title)) + " " + text(words))
+    legend = tag("figcaption", tag("b", text(title)) + " " + text(words).replace(" %", "&nbsp;%"))
     return tag("figure", inline_svg(pictures[name], title) + legend)
 
 
@@ -181,10 +181,9 @@ def answer(analysis: Analysis, paint: dict[str, str]) -> str:
         said = "".join(tag("li", spoken(s), class_=kind(s)) for s in analysis.said)
     explained = tag(
         "p",
-        "P is the probability that a run of the first method scores more than a run of the second, in brackets its 95&nbsp;% "
-        "bootstrap interval. p is that of an exact permutation test, corrected for the number of comparisons: a method "
-        "is called "
-        "better where it is at most 0.05.",
+        "P is the probability that a run of the first method scores more than a run of the second, in brackets its "
+        "95&nbsp;% bootstrap interval. p is that of an exact permutation test, corrected for the number of comparisons: a "
+        "method is called better where it is at most 0.05.",
         class_="small",
     )
     mind = ""
@@ -209,14 +208,13 @@ def curves(analysis: Analysis, pictures: dict[str, str]) -> str:
         ),
         "scores": (
             "Final scores.",
-            f"Each dot is a run: its mean over the last {FINAL_SHARE:.0%} of the steps. Above the dots, the "
-            f"interquartile mean "
-            "with its 95 % bootstrap interval.",
+            f"Each dot is a run: its mean over the last {FINAL_SHARE:.0%} of the steps. Above the dots, the interquartile "
+            "mean with its 95 % bootstrap interval.",
         ),
         "time": (
             "The same over time.",
-            "What a method costs in computation counts here. Seconds are those of a run on the machine that made it, and end "
-            "where the fastest run ended.",
+            "What a method costs in computation counts here. Seconds are of CPU time where runs recorded it, else of wall "
+            "time; a line ends where its fastest run ended.",
         ),
     }
     blocks = []
@@ -248,9 +246,8 @@ def over_tasks(analysis: Analysis, pictures: dict[str, str], paint: dict[str, st
             pictures,
             "aggregates",
             f"Aggregate scores {over}.",
-            "A line is the estimate, the bar its 95 % stratified bootstrap interval. IQM, the interquartile mean, is "
-            "the mean of "
-            "the middle half of all runs: steadier than the mean, and no single run decides it as it can the median.",
+            "A line is the estimate, the bar its 95 % stratified bootstrap interval. IQM, the interquartile mean, is the "
+            "mean of the middle half of all runs: steadier than the mean, and no single run decides it as it can the median.",
         ),
         figure(
             pictures,
@@ -279,11 +276,9 @@ def comparisons(analysis: Analysis, pictures: dict[str, str], paint: dict[str, s
         pictures,
         "improvement",
         "Probability of improvement.",
-        "A point is the probability that a run of the method on the left scores more than a run of the one on the "
-        "right on the "
-        "same task, the bar its 95 % bootstrap interval. Filled points are differences that the test shows; at the "
-        "dashed line "
-        "there is none.",
+        "A point is the probability that a run of the method on the left scores more than a run of the one on the right on "
+        "the same task, the bar its 95 % bootstrap interval. Filled points are differences that the test shows; at the "
+        "dashed line there is none.",
     )
     body = tag("div", shown, class_="grid") if shown else ""
     body += comparison_table(analysis.overall, paint, "overall")
@@ -441,13 +436,10 @@ def method_notes(analysis: Analysis) -> list[str]:
         f"The score of a run is its mean over the last {FINAL_SHARE:.0%} of the steps. {text(analysis.scale.words)}",
         f"IQM, optimality gap, performance profiles and probability of improvement are those of Agarwal et al., {paper}. "
         "Intervals are 95&nbsp;% percentile intervals of a stratified bootstrap, which draws runs within each task, "
-        f"{analysis.resamples:,} times (2,000 at each point of a curve), seed&nbsp;{analysis.seed}; each task weighs "
-        f"the same.",
-        "Whether a method is better is decided by an exact two-sided permutation test of the probability of "
-        "improvement (on one "
-        "task: Mann-Whitney), with Holm's correction for all comparisons that are made together, and not by the "
-        "interval: with "
-        "few seeds bootstrap intervals are too narrow, those of 5 normal scores cover the truth about 83 times in 100. "
-        "What is "
-        "said over several tasks is said of these tasks, not of others.",
+        f"{analysis.resamples:,} times (2,000 at each point of a curve), seed&nbsp;{analysis.seed}; each task weighs the "
+        "same.",
+        "Whether a method is better is decided by an exact two-sided permutation test of the probability of improvement (on "
+        "one task: Mann-Whitney), with Holm's correction for all comparisons that are made together, and not by the "
+        "interval: with few seeds bootstrap intervals are too narrow, those of 5 normal scores cover the truth about 83 "
+        "times in 100. What is said over several tasks is said of these tasks, not of others.",
     ]
