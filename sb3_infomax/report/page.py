@@ -164,9 +164,9 @@ def named(paint: dict[str, str], method: str) -> str:
 
 
 def spoken(sentence: Sentence) -> str:
-    """A sentence with the methods in bold; ``p = 0.03`` stays on one line."""
+    """A sentence with the methods in bold; ``p = 0.03`` and ``5 seeds`` stay on one line."""
     parts = (tag("b", text(part)) if isinstance(part, Name) else text(part) for part in sentence)
-    return re.sub(" (=|&lt;) ", r"&nbsp;\1&nbsp;", "".join(parts))
+    return re.sub(r" (=|&lt;) |(?<=\d) (?=seeds?\b)", lambda m: f"&nbsp;{m[1]}&nbsp;" if m[1] else "&nbsp;", "".join(parts))
 
 
 def answer(analysis: Analysis, paint: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ def test_published_files_hold_what_the_runs_recorded(tmp_path, monkeypatch):
     out = tmp_path / "cartpole"
     settings = ["--timesteps", "128", "--seeds", "2", "--n-envs", "2", "--eval-points", "1", "--eval-episodes", "1"]
     assert main(["compare", "ppo", "--env", "CartPole-v1", *settings, "--algo-arg", "n_steps=32", "--out", str(out)]) == 0
+    assert "There is only one method" in (out / "report.html").read_text()
     target = publish.publish(out, "mine")
     monitors = [
         (out / "runs" / "CartPole-v1" / "ppo" / f"seed_{seed}" / "monitor.csv").read_text().splitlines()[2:] for seed in (0, 1)
