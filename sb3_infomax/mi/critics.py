@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, cat, nn
+from torch.nn.functional import linear
 
 from sb3_infomax.networks.encoders import initialize, make_mlp
 
@@ -121,6 +122,12 @@ class ConcatenatedCritic(Critic):
         self.network = make_mlp(x_dim + y_dim, net_arch, 1)
         if init is not None:
             initialize(self, init)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        # the first layer is linear in [x, y]: of each x and each y alone, and then summed
+        first, rest = self.network[0], self.network[1:]
+        x_part, y_part = first.weight.split([x.shape[1], y.shape[1]], dim=1)  # type: ignore[operator]
+        return rest(linear(x, x_part)[:, None] + linear(y, y_part, first.bias)).squeeze(2)  # type: ignore[arg-type]
 
     def _score_rows(self, x: Tensor, y: Tensor) -> Tensor:
         return self.network(cat([x, y], dim=1)).squeeze(1)

@@ -169,7 +169,8 @@ class RewardModule(nn.Module):
         self.optimizer.zero_grad()
         loss.backward()
         if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), self.max_grad_norm)
+            # the optimizer has them in a list: to look for them through all modules takes longer than the clipping
+            nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.max_grad_norm)
         self.optimizer.step()
         return {"loss": loss.detach(), **{name: th.as_tensor(value).detach() for name, value in metrics.items()}}
 

@@ -22,7 +22,7 @@ CONVOLUTIONS = (Conv(16, 8, 4), Conv(32, 4, 2), Conv(32, 3, 1))  # the smaller o
 Encoder = Literal["identity", "random", "learned"]
 
 _MAX_NUMBERS = 2**22  # in the largest tensor of a read-out: 16 MB stay near the cache
-_REPORTED_NUMBERS = 2**17  # in the largest tensor of what an update logs: about a millisecond
+_REPORTED_NUMBERS = 2**15  # in the largest tensor of what an update logs: a fraction of a millisecond
 _MEASURED_TRANSITIONS = 512  # on which an update measures the model's error
 
 
@@ -150,6 +150,9 @@ class EmpowermentReward(RewardModule):
             dynamics.requires_grad_(False)  # they are the truth
 
         self.register_buffer("sequences", self._make_sequences(max_sequences))  # (N, n, action_dim)
+        # how many actions follow each beginning of a sequence, where these are all there are; 0 for a random choice
+        n_actions = 0 if isinstance(action_space, spaces.Box) else math.prod(_choices(action_space))
+        self.n_branches = n_actions if n_actions**horizon == len(self.sequences) else 0
         self.ceiling = math.log(len(self.sequences)) if len(self.sequences) else math.inf
         if scale_free and math.isinf(self.ceiling):
             raise ValueError("scale_free divides by the logarithm of the number of actions, and a Box has no such number.")
@@ -256,23 +259,37 @@ class EmpowermentReward(RewardModule):
         """
         for step in range(self.horizon):
             features = self.dynamics(features, sequences[:, step], uniform[:, step], normal[:, step])
-        return features + self.sensor_noise * normal[:, self.horizon] if self.sensor_noise > 0 else features
+        return self._sensed(features, normal[:, self.horizon])
 
     def _imagine_all(self, features: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         """s_n for every sequence and every sample: with M samples, (batch, d) -> (batch, M, N, d).
+
+        Sequences that begin alike have their beginning in common, since all of a sample's sequences meet the same noise.
 
         :param features: of s, shape (batch, d)
         :param uniform: shape (M, n) or (batch, M, n), the same for all sequences
         :param normal: shape (M, n + 1, d) or (batch, M, n + 1, d)
         """
-        size = (len(features), uniform.shape[-2], len(self.sequences))
-        ends = self._imagine(
-            features[:, None, None].expand(*size, -1).reshape(-1, self.feature_dim),
-            self.sequences.expand(*size[:2], -1, -1, -1).reshape(-1, self.horizon, self.action_dim),
-            uniform[..., None, :].expand(*size, -1).reshape(-1, self.horizon),
-            normal[..., None, :, :].expand(*size, -1, -1).reshape(-1, self.horizon + 1, self.feature_dim),
-        )
-        return ends.view(*size, self.feature_dim)
+        batch, n_samples = len(features), uniform.shape[-2]
+        ends = features[:, None, None].expand(-1, n_samples, -1, -1)  # (batch, M, beginnings, d)
+        for step in range(self.horizon):
+            if self.n_branches > 0:  # the last action varies fastest
+                actions = self.sequences[: self.n_branches, -1].repeat(ends.shape[2], 1)
+                ends = ends.repeat_interleave(self.n_branches, dim=2)
+            else:
+                actions = self.sequences[:, step]
+                ends = ends.expand(-1, -1, len(actions), -1)
+            size = (batch, n_samples, len(actions))
+            ends = self.dynamics(
+                ends.reshape(-1, self.feature_dim),
+                actions.expand(*size[:2], -1, -1).reshape(-1, self.action_dim),
+                uniform[..., step, None].expand(size).reshape(-1),
+                normal[..., None, step, :].expand(*size, -1).reshape(-1, self.feature_dim),
+            ).view(*size, -1)
+        return self._sensed(ends, normal[..., None, self.horizon, :])
+
+    def _sensed(self, ends: Tensor, normal: Tensor) -> Tensor:
+        return ends + self.sensor_noise * normal if self.sensor_noise > 0 else ends
 
     def _fresh_noise(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Uniform (batch, n) and normal (batch, n + 1, d) numbers for training."""
@@ -284,8 +301,9 @@ class EmpowermentReward(RewardModule):
     # -- inside -----------------------------------------------------------------------------------------------------------
 
     def _empowerment(self, features: Tensor) -> Tensor:
+        distinct, inverse = distinct_rows(features)
         size = max(1, _MAX_NUMBERS // self._numbers_per_state())
-        return th.cat([self._estimate(part) for part in features.split(size)])
+        return th.cat([self._estimate(part) for part in distinct.split(size)])[inverse]
 
     def _features(self, observations: Frames) -> Tensor:
         """phi of observations, shape (batch, d)"""
@@ -321,6 +339,22 @@ def check_not_negative(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+
+
+def distinct_rows(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Every row once: a rollout comes back to the same states, and none has to be looked at twice.
+
+    :param values: shape (n, dim), float32
+    :return: ``rows``, shape (n_distinct, dim), and ``inverse``, shape (n,): ``values`` is ``rows[inverse]``, bit by bit
+    """
+    weights = th.from_numpy(np.random.default_rng(0).integers(-(2**63), 2**63, values.shape[1])).to(values.device)
+    # sums of 64-bit products are fingerprints; to sort the rows themselves takes as long as to look at them
+    _, inverse = (values.view(th.int32).long() * weights).sum(dim=1).unique(return_inverse=True)
+    everyone = th.arange(len(values), device=values.device)
+    some_row = everyone.new_zeros(int(inverse.max()) + 1).scatter_(0, inverse, everyone)
+    rows = values[some_row]
+    # NaN, or two rows of one fingerprint
+    return (rows, inverse) if th.equal(rows[inverse], values) else (values, everyone)
 
 
 def enumerate_sequences(space: spaces.Space, horizon: int, max_sequences: int) -> Tensor:

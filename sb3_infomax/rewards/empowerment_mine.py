@@ -156,15 +156,18 @@ class MINEEmpowerment(EmpowermentReward):
 
     def _numbers_per_state(self) -> int:
         n_sequences = len(self.sequences)
-        width = max(2 * self.feature_dim + self.horizon * self.action_dim, *self.net_arch)
-        return self.n_samples * n_sequences * max(n_sequences * width, self.feature_dim * (self.horizon + 1))
+        return self.n_samples * n_sequences * max(n_sequences * max(self.net_arch), 2 * self.feature_dim)
 
     def _information_loss(self, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         drawn = th.randint(len(self.sequences), (len(features),), device=features.device)
         ends = self._ends_of_all(features)
-        own = ends[th.arange(len(features), device=features.device), drawn][:, None]
-        positive = self._scores(features, own, drawn)
-        negative = self._scores(features, self._marginal(ends), drawn)
+        if self.published:
+            positive = self._scores(features, ends[th.arange(len(ends)), drawn][:, None], drawn)
+            negative = self._scores(features, self._marginal(ends), drawn)
+        else:
+            # where the sequence itself led is one of all the ends
+            negative = self._scores(features, ends, drawn)
+            positive = negative.gather(1, drawn[:, None])
         if self.bound == "jsd":
             information = jensen_shannon(positive, negative)
         elif self.bound == "nwj":

@@ -189,7 +189,7 @@ class VariationalEmpowerment(EmpowermentReward):
 
     def _numbers_per_state(self) -> int:
         n_sequences = max(1, len(self.sequences))
-        return self.n_samples * n_sequences * max(n_sequences, self.feature_dim * (self.horizon + 1), *self.net_arch)
+        return self.n_samples * n_sequences * max(n_sequences, 2 * self.feature_dim, *self.net_arch)
 
     def _information_loss(self, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if len(self.sequences) == 0:

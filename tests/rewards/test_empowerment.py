@@ -16,7 +16,7 @@ from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
 from sb3_infomax.common.plan import CALLBACK_KNOBS
 from sb3_infomax.envs.grid_world import GridWorldEnv
 from sb3_infomax.networks.dynamics import CategoricalDynamics, MixtureDynamics
-from sb3_infomax.rewards.empowerment import enumerate_sequences
+from sb3_infomax.rewards.empowerment import distinct_rows, enumerate_sequences
 from sb3_infomax.rewards.empowerment_mine import MINEEmpowerment
 from sb3_infomax.rewards.empowerment_variational import VariationalEmpowerment
 from sb3_infomax.types import Transitions
@@ -252,6 +252,41 @@ def test_the_imagined_end_is_that_of_all_actions_in_turn_plus_the_sensors_noise(
     noisy = cls(VECTOR, FOUR_ACTIONS, n_samples=500, sensor_noise=0.3, **settings)
     ends = noisy._imagine_all(th.zeros(1, 5), noisy.uniform, noisy.normal)
     assert ends[0, :, 7].std().item() == pytest.approx(0.3, rel=0.1)
+
+
+@pytest.mark.parametrize("max_sequences", [64, 10])
+@pytest.mark.filterwarnings("ignore:There are 64 sequences")
+def test_sequences_imagined_together_end_where_each_does_alone(max_sequences):
+    """All of them share their beginnings; random ones do not."""
+    settings = {"horizon": 3, "n_samples": 4, "n_outcomes": 3, "max_sequences": max_sequences, "sensor_noise": 0.1}
+    module = VariationalEmpowerment(VECTOR, FOUR_ACTIONS, **settings)
+    assert module.n_branches == (4 if max_sequences == 64 else 0)
+    features, n = th.randn(6, 5), len(module.sequences)
+    batch, samples, sequences = th.cartesian_prod(th.arange(6), th.arange(4), th.arange(n)).T
+    one_by_one = module._imagine(
+        features[batch], module.sequences[sequences], module.uniform[samples], module.normal[samples]
+    )
+    together = module._imagine_all(features, module.uniform, module.normal)
+    th.testing.assert_close(together, one_by_one.view(6, 4, n, 5))
+
+
+@BOTH
+def test_states_that_come_back_are_looked_at_once(cls):
+    module, _ = trained(cls, spaces.Discrete(6))
+    looked_at, estimate = [], module._estimate
+    module._estimate = lambda features: looked_at.append(len(features)) or estimate(features)
+    states = th.randint(4, (200,))
+    found = module.empowerment(states)
+    assert looked_at == [4] and th.equal(found, module.empowerment(th.arange(4))[states])
+
+
+def test_rows_that_differ_are_kept_apart_bit_by_bit():
+    values = th.randn(40, 7)[th.randint(40, (300,))]
+    rows, inverse = distinct_rows(values)
+    assert len(rows) == len(values.unique(dim=0)) and th.equal(rows[inverse], values)
+    values[3, 2] = math.nan  # not equal even to itself
+    rows, inverse = distinct_rows(values)
+    assert rows is values and inverse.tolist() == list(range(300))
 
 
 # -- what is paid -----------------------------------------------------------------------------------------------------------
