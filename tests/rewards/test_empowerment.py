@@ -263,9 +263,7 @@ def test_sequences_imagined_together_end_where_each_does_alone(max_sequences):
     assert module.n_branches == (4 if max_sequences == 64 else 0)
     features, n = th.randn(6, 5), len(module.sequences)
     batch, samples, sequences = th.cartesian_prod(th.arange(6), th.arange(4), th.arange(n)).T
-    one_by_one = module._imagine(
-        features[batch], module.sequences[sequences], module.uniform[samples], module.normal[samples]
-    )
+    one_by_one = module._imagine(features[batch], module.sequences[sequences], module.uniform[samples], module.normal[samples])
     together = module._imagine_all(features, module.uniform, module.normal)
     th.testing.assert_close(together, one_by_one.view(6, 4, n, 5))
 
