@@ -65,12 +65,15 @@ class PriorRecorder(BaseCallback):
         :param actions: their names; default: their numbers
         :return: the figure
         """
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
 
         priors, names = np.array(self.priors), actions or [f"action {index}" for index in range(len(self.priors[0]))]
         figure = Figure(figsize=(7, 7), layout="constrained")
         shares, nats, inverse = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
-        shares.stackplot(self.timesteps, priors.T, labels=names)
+        # the dark halves of the pairs first: up to twenty actions have a colour of their own
+        colours = [colormaps["tab20"](index) for index in (*range(0, 20, 2), *range(1, 20, 2))]
+        shares.stackplot(self.timesteps, priors.T, labels=names, colors=colours)
         shares.set(ylim=(0, 1), xlim=(self.timesteps[0], self.timesteps[-1]), ylabel="prior $\\rho(a)$")
         if len(names) <= 20:
             shares.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", reverse=True)

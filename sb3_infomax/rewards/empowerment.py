@@ -24,6 +24,7 @@ Encoder = Literal["identity", "random", "learned"]
 _MAX_NUMBERS = 2**22  # in the largest tensor of a read-out: 16 MB stay near the cache
 _REPORTED_NUMBERS = 2**15  # in the largest tensor of what an update logs: a fraction of a millisecond
 _MEASURED_TRANSITIONS = 512  # on which an update measures the model's error
+_PATIENCE = 1000  # gradient steps after which an empowerment of nothing is no longer put down to a lack of training
 
 
 class StateEncoder(nn.Module):
@@ -72,7 +73,7 @@ class EmpowermentReward(RewardModule):
     :param horizon: n, the number of actions
     :param encoder: of states: ``"identity"`` (standardised observations, flattened; one-hot for Discrete), ``"random"``
         (a fixed random network; the post), ``"learned"`` (by an inverse model of the actions, as in ICM); None: identity,
-        or random where there are images
+        or learned where there are images, in most of whose pixels no action leaves a trace
     :param feature_dim: d of random and learned encoders (post: 64, and 512 as an outlook)
     :param net_arch: hidden layers of every network
     :param dynamics: the true dynamics in place of f, see :data:`~sb3_infomax.networks.dynamics.Dynamics`; differentiable
@@ -133,7 +134,7 @@ class EmpowermentReward(RewardModule):
             raise ValueError(f"encoder must be 'identity', 'random' or 'learned', got {encoder!r}.")
         shapes = self.preprocess.shapes
         if encoder is None:
-            encoder = "random" if any(len(shape) == 3 for shape in shapes.values()) else "identity"
+            encoder = "learned" if any(len(shape) == 3 for shape in shapes.values()) else "identity"
         self.horizon, self.net_arch, self.sensor_noise = horizon, tuple(net_arch), sensor_noise
         self.n_samples, self.warmup_steps = n_samples, warmup_steps
         self.action_dim = encoded_dim(action_space)
@@ -162,6 +163,7 @@ class EmpowermentReward(RewardModule):
         self.register_buffer("uniform", quasi_random.draw(n_samples))  # (M, n)
         self.register_buffer("normal", th.randn(n_samples, horizon + 1, self.feature_dim))  # (M, n + 1, d)
         self.register_buffer("n_gradient_steps", th.zeros((), dtype=th.int64))
+        self._warned_of_nothing = False
         self.ready.fill_(warmup_steps == 0)
 
     # -- what users call --------------------------------------------------------------------------------------------------
@@ -227,8 +229,21 @@ class EmpowermentReward(RewardModule):
         if not math.isinf(self.ceiling):
             metrics["share"] = nats / max(self.ceiling, 1e-8)
         if isinstance(self.dynamics, ForwardModel):
-            metrics["error"] = self.dynamics.error.item()
+            metrics["error"] = error = self.dynamics.error.item()
+            if 0.0 <= nats < 1e-3:
+                self._warn_of_nothing(error)
         return metrics
+
+    def _warn_of_nothing(self, error: float) -> None:
+        if self._warned_of_nothing or self.n_gradient_steps < max(_PATIENCE, self.warmup_steps):
+            return
+        self._warned_of_nothing = True
+        warnings.warn(
+            f"After {int(self.n_gradient_steps)} gradient steps no state has an empowerment: what the actions do is lost in the "
+            f"forward model's error, {error:.2g}, which is covered with noise. More training, encoder='learned', a smaller "
+            "noise_scale or another horizon may help; where the actions do nothing, nothing is right.",
+            stacklevel=2,
+        )
 
     # -- for subclasses ---------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,14 @@ def test_the_picture_shows_prior_information_and_beta(tmp_path):
     assert len(nats.lines) == 2 and (tmp_path / "prior.png").stat().st_size > 5000
 
 
+def test_sixteen_actions_have_sixteen_colours():
+    recorder = PriorRecorder()
+    recorder.timesteps, recorder.priors = [0, 1], [np.full(16, 1 / 16)] * 2
+    recorder.diagnostics = [{"prior_entropy": 2.8, "beta": 1.0}] * 2
+    areas = recorder.plot().axes[0].collections
+    assert len({tuple(area.get_facecolor()[0]) for area in areas}) == len(areas) == 16
+
+
 def test_another_algorithm_is_refused_before_training():
     with pytest.raises(ValueError, match="records MIRL, not DQN"):
         DQN("MlpPolicy", jump_envs(1), **LEARNERS["DQN"][3]).learn(10, callback=PriorRecorder())

@@ -1,6 +1,7 @@
 """What both empowerment rewards share: action sequences, encoders, model noise, warm-up, what is paid, and every learner."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -75,8 +76,8 @@ def test_a_random_encoder_is_never_trained_and_a_learned_one_is(cls):
 @pytest.mark.parametrize("feature_dim", [64, 512])
 def test_random_features_of_images_of_any_size_spread_and_have_length_1(side, feature_dim):
     space = spaces.Box(0, 255, (1, side, side), np.uint8)
-    module, data = VariationalEmpowerment(space, FOUR_ACTIONS, feature_dim=feature_dim), random_rollout(space)
-    assert module.encoder_kind == "random"
+    module = VariationalEmpowerment(space, FOUR_ACTIONS, encoder="random", feature_dim=feature_dim)
+    data = random_rollout(space)
     # pictures have patches of one colour; pixels that know nothing of their neighbours average out
     patches = th.randint(256, (len(data.frames), 1, 6, 6), dtype=th.uint8)
     data = replace(data, frames=patches.repeat_interleave(16, dim=2).repeat_interleave(16, dim=3)[..., :side, :side])
@@ -99,7 +100,7 @@ def test_a_learned_encoder_is_shaped_by_the_inverse_model_alone():
 def test_every_observation_gives_finite_bonuses(cls, kind):
     module, data = trained(cls, OBSERVATIONS[kind], ACTIONS["Discrete from 3"], n_updates=2)
     assert th.isfinite(module.compute(data)).all()
-    assert module.encoder_kind == ("random" if kind in ("Atari", "MiniGrid", "Dict") else "identity")
+    assert module.encoder_kind == ("learned" if kind in ("Atari", "MiniGrid", "Dict") else "identity")
     assert bool(len(module.preprocess.moments)) is (
         kind not in ("Discrete", "Discrete from 3", "MultiDiscrete", "MultiBinary")
     )
@@ -322,6 +323,21 @@ def test_nothing_is_paid_before_the_warm_up_is_over(cls):
         ready.append(bool(module.ready))
     assert ready == [False, False, True]
     assert cls(VECTOR, FOUR_ACTIONS).warmup_steps == 100 and bool(cls(VECTOR, FOUR_ACTIONS, warmup_steps=0).ready)
+
+
+@BOTH
+def test_nothing_is_not_paid_in_silence(cls, monkeypatch):
+    """Of random walks no action is to be seen; told once, and not before there was time to learn."""
+    monkeypatch.setattr("sb3_infomax.rewards.empowerment._PATIENCE", 20)
+    module = cls(VECTOR, FOUR_ACTIONS, noise_scale=20.0, n_epochs=1, batch_size=4, learning_rate=1e-5)
+    data = random_rollout()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        module.update(data)
+        assert not told
+        for _ in range(20):
+            module.update(data)
+    assert len(told) == 1 and "no state has an empowerment" in str(told[0].message)
 
 
 @BOTH
