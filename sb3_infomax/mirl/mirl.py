@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
 from torch.nn import functional as F
 
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.value_based import ValueBased
 from sb3_infomax.mirl.policies import CnnPolicy, MIRLPolicy, MlpPolicy, MultiInputPolicy
 from sb3_infomax.mirl.prior import ActionPrior, kl_divergence, soft_policy, soft_value, soft_value_of_policy
@@ -102,7 +103,7 @@ class MIRL(ValueBased):
         learning_rate: float | Schedule = 1e-4,
         *,
         learn_prior: bool = True,
-        initial_prior: Sequence[float] | None = None,
+        initial_prior: Sequence[float] | NDArray[np.float64] | None = None,
         prior_lr: float = 1e-3,
         prior_floor: float = 1e-6,
         beta_schedule: str | Schedule = "inverse_loss",
@@ -114,6 +115,7 @@ class MIRL(ValueBased):
         double_q: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_arguments([MIRL.__init__], {name: value for name, value in locals().items() if name != "self"})
         if isinstance(policy, type) and not issubclass(policy, MIRLPolicy):
             raise ValueError(f"{type(self).__name__} needs a policy that derives from MIRLPolicy, got {policy.__name__}.")
         if loss not in LOSSES:

@@ -392,6 +392,8 @@ def test_parameters_change_what_they_are_about_and_nothing_else():
         ({"beta_init": 0.0}, "beta must be positive, finite and start between its bounds"),
         ({"beta_init": 1e6, "beta_schedule": "constant"}, "beta_max=200"),
         ({"beta_schedule": lambda left: float("nan")}, "beta_schedule returned NaN"),
+        ({"beta_init": "1"}, "beta_init must be a number, got '1'"),
+        ({"learn_prior": 1}, "learn_prior must be True or False, got 1"),
         ({"loss": "l1"}, "loss must be one of mse, huber"),
         ({"policy": DQN.policy_aliases["MlpPolicy"]}, "needs a policy that derives from MIRLPolicy, got DQNPolicy"),
     ],
