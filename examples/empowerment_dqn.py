@@ -1,7 +1,7 @@
 """DQN with empowerment on a MiniGrid and on an Atari game (needs the extras minigrid and atari).
 
-Before DQN starts, the module learns from the random moves that fill the replay buffer. On pictures it looks at features that an
-inverse model has learned: of random ones, nearly all that a forward model cannot foresee is the traffic.
+Before DQN starts, the module learns from the random moves that fill the replay buffer. On pictures it looks at features that
+an inverse model has learned: in random ones what an action does is lost in the forward model's error, and the estimate is 0.
 
 python examples/empowerment_dqn.py [--timesteps 20000]
 """

@@ -239,7 +239,7 @@ class EmpowermentReward(RewardModule):
             return
         self._warned_of_nothing = True
         warnings.warn(
-            f"After {int(self.n_gradient_steps)} gradient steps no state has an empowerment: what the actions do is lost in the "
+            f"After {int(self.n_gradient_steps)} gradient steps no state has an empowerment: what actions do is lost in the "
             f"forward model's error, {error:.2g}, which is covered with noise. More training, encoder='learned', a smaller "
             "noise_scale or another horizon may help; where the actions do nothing, nothing is right.",
             stacklevel=2,
