@@ -21,7 +21,7 @@ for task in "${tasks[@]}"; do
     shared=(--workers "$workers" --out "$out/$task")
     if [ "$task" = ms_pacman ]; then
         # the RL Zoo's Atari settings with half the updates, and a buffer and a schedule for 100,000 steps
-        sb3-infomax compare dqn mirl --env ALE/MsPacman-v5 --seeds 3 --timesteps 100000 --eval-points 2 --eval-episodes 5 \
+        sb3-infomax compare dqn mirl:learn_prior=False mirl --env ALE/MsPacman-v5 --seeds 3 --timesteps 100000 --eval-points 2 --eval-episodes 5 \
             --algo-arg buffer_size=50000 learning_starts=5000 exploration_fraction=0.3 train_freq=8 "${shared[@]}"
         continue
     fi

@@ -3,7 +3,8 @@ Tables and picture of MIRL's deep results: what ``mirl.sh`` ran, on one page.
 
     python tuning/mirl_report.py [RUNS_FOLDER]
 
-With a folder, its finished runs are first put into one small table per task, ``<task>.csv``; page and picture come from these.
+With a folder, its finished runs are first put into one small table per task, ``<task>.csv``, in the place of earlier ones
+of the same method and seed; page and picture come from these.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import matplotlib.pyplot as plt
 
 from sb3_infomax.report.figures import COLOURS, GREYS, draw, limits
 from sb3_infomax.report.scores import Curves, evaluation_curve, final, training_curve
-from sb3_infomax.report.sources import read_run
+from sb3_infomax.report.sources import RunRecord, read_run
 from sb3_infomax.report.statistics import Estimate, bootstrap
 
 TASKS = {
@@ -62,18 +63,30 @@ def collect(runs: Path, results: Path) -> None:
     :param results: where the tables go
     """
     for task in TASKS:
-        rows = []
-        for config in sorted((runs / task).glob("runs/**/seed_*/config.json")):
+        path = results / f"{task}.csv"
+        runs_of: dict[tuple[str, int], list[list[str]]] = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                for row in list(csv.reader(file))[1:]:
+                    runs_of.setdefault((row[0], int(row[1])), []).append(row)
+        for config in (runs / task).glob("runs/**/seed_*/config.json"):
             run = read_run(config.parent)
-            if run.state != "finished":
-                continue
-            for kind, curve in KINDS.items():
-                found = curve([run])
-                for step, value in zip(found.steps, found.values[0], strict=True):
-                    rows.append([run.method, run.seed, kind, f"{step:.0f}", f"{value:.5g}"])
-        if rows:
-            with (results / f"{task}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([["method", "seed", "kind", "step", "return"], *rows])
+            if run.state == "finished":
+                runs_of[run.method, run.seed] = rows_of(run)
+        if runs_of:
+            with path.open("w", newline="") as file:
+                header = ["method", "seed", "kind", "step", "return"]
+                csv.writer(file).writerows([header, *(row for run in sorted(runs_of) for row in runs_of[run])])
+
+
+def rows_of(run: RunRecord) -> list[list[str]]:
+    """A run's evaluations and training returns: method, seed, kind, step, return."""
+    rows = []
+    for kind, curve in KINDS.items():
+        found = curve([run])
+        for step, value in zip(found.steps, found.values[0], strict=True):
+            rows.append([run.method, str(run.seed), kind, f"{step:.0f}", f"{value:.5g}"])
+    return rows
 
 
 def read(path: Path) -> dict[str, dict[str, Curves]]:

@@ -364,9 +364,9 @@ def distinct_rows(values: Tensor) -> tuple[Tensor, Tensor]:
     """
     weights = th.from_numpy(np.random.default_rng(0).integers(-(2**63), 2**63, values.shape[1])).to(values.device)
     # sums of 64-bit products are fingerprints; to sort the rows themselves takes as long as to look at them
-    _, inverse = (values.view(th.int32).long() * weights).sum(dim=1).unique(return_inverse=True)
+    distinct, inverse = (values.view(th.int32).long() * weights).sum(dim=1).unique(return_inverse=True)
     everyone = th.arange(len(values), device=values.device)
-    some_row = everyone.new_zeros(int(inverse.max()) + 1).scatter_(0, inverse, everyone)
+    some_row = th.zeros_like(distinct).scatter_(0, inverse, everyone)
     rows = values[some_row]
     # NaN, or two rows of one fingerprint
     return (rows, inverse) if th.equal(rows[inverse], values) else (values, everyone)
