@@ -44,11 +44,6 @@ class Run:
     def __post_init__(self) -> None:
         self.name = self.name or f"{self.spec.label} seed {self.spec.seed}"
 
-    @property
-    def last_step(self) -> int:
-        """The budget in steps; where time ended the run, the steps that it made."""
-        return self.spec.timesteps or int((read_json(self.folder.finished) or {}).get("timesteps", 0))
-
     def hear(self, record: dict[str, Any]) -> None:
         """Note a report of the run's progress."""
         self.record = record

@@ -300,11 +300,9 @@ def run_specs(settings: Settings) -> list[RunSpec]:
     :param settings: merged with the defaults
     :raises UserError: where something is missing or out of range
     """
-    for key, example in (("env", "--env CartPole-v1"), ("methods", "ppo ppo+rnd")):
+    for key, what in (("env", "an environment"), ("methods", "methods")):
         if not settings.get(key):
-            raise UserError(
-                f"compare needs {key}: sb3-infomax compare ppo ppo+rnd --env ID, or a file with --config ({example})."
-            )
+            raise UserError(f"compare needs {what}: sb3-infomax compare ppo ppo+rnd --env ID, or a file with --config.")
     environments = {env: environment_spec(env, merge(settings, own)) for env, own in settings["env"].items()}
     return [
         replace(base, method=text, seed=seed)
