@@ -6,6 +6,7 @@ The table is that of the comparison by fresh seeds, see ``sb3-infomax tune --com
 """
 
 import argparse
+import csv
 import json
 import shlex
 import shutil
@@ -58,7 +59,9 @@ def readme(source: Path, target: Path) -> str:
     spec = StudySpec.from_json(record["spec"])
     n_trials = len((source / "trials.csv").read_text().splitlines()) - 1
     table = target / "comparison_table.md"
-    outcome = table.read_text() if table.exists() else "The defaults were the best of all: there is nothing to compare.\n"
+    outcome = "The defaults were the best of all: there is nothing to compare.\n"
+    if table.exists():
+        outcome = table.read_text().partition("\n\n")[2]  # without its heading
     return f"""# {spec.base.method} on {spec.base.env}
 
 {n_trials} trials of {spec.timesteps:,} steps, seed {", ".join(map(str, spec.seeds))}; then the best settings (`tuned`) and the
@@ -78,9 +81,45 @@ All trials: `trials.csv`. The best settings: `best.yml` (RL Zoo), `best.py`.
 """
 
 
+def interval(row: dict[str, str]) -> str:
+    """A mean with its interval."""
+    return f"{float(row['evaluation']):.4g} [{float(row['evaluation_low']):.4g}, {float(row['evaluation_high']):.4g}]"
+
+
+def index(folder: Path) -> str:
+    """The README over all studies: what each was worth.
+
+    :param folder: of the studies
+    """
+    lines = []
+    for table in sorted(folder.glob("*/comparison_table.csv")):
+        with table.open(newline="") as file:
+            rows = {row["method"]: row for row in csv.DictReader(file)}
+        title = (table.parent / "README.md").read_text().splitlines()[0].removeprefix("# ")
+        lines.append(
+            f"| [{table.parent.name}]({table.parent.name}/README.md) | {title} ",
+        )
+        lines[-1] += f"| {interval(rows['default'])} | {interval(rows['tuned'])} |"
+    return f"""# Tuned results
+
+One search for each reward and algorithm, on a small task with a small budget: 20 trials, the first of them the defaults, one
+seed each. Then the best settings against the defaults, with what the method's text settles equal in both, by 5 seeds that they
+were not tuned on: return of the final evaluations, mean and 95 % bootstrap interval over seeds. `bash tuning/studies.sh`
+makes them all.
+
+| study | method and task | defaults | tuned |
+|---|---|---:|---:|
+{chr(10).join(lines)}
+
+A search this small finds what a task with this budget wants above all, often a larger learning rate, and says little about
+other tasks. The settings are in each folder's `best.yml` and `best.py`.
+"""
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     publish(arguments.source, arguments.target)
+    write_atomic(arguments.target.parent / "README.md", index(arguments.target.parent))

@@ -93,7 +93,7 @@ def draw_slice(axes: "Axes", name: str, item: Parameter, trials: "list[FrozenTri
     if item.choices:
         names = [str(encode(choice)) for choice in item.choices]
         values = [names.index(str(value)) for value in values]
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [name.replace("None", "default") for name in names])
         axes.set_xlim(-0.5, len(names) - 0.5)
     elif item.log:
         axes.set_xscale("log")
@@ -124,7 +124,7 @@ def draw_slices(study: "optuna.Study", spec: StudySpec, path: Path) -> Path:
         axes.set_visible(False)
     for name, axes in zip(names, panels.ravel(), strict=False):
         points = draw_slice(axes, name, ranges[name], trials)
-    figure.colorbar(points, ax=panels, label="trial", shrink=0.6)
+    figure.colorbar(points, ax=panels, label="trial", shrink=0.6, ticks=plt.MaxNLocator(integer=True))
     figure.supylabel("score")
     return save(figure, path)
 
