@@ -62,7 +62,7 @@ def reward_table() -> "Table":
 
     table = Table(title="Intrinsic rewards (--reward NAME; every one on- and off-policy)", title_justify="left")
     for name in ("name", "paper", "observations", "actions", "coef", "presets"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "name")
     for name in sorted(REWARDS):
         module = resolve(name, REWARDS)
         defaults, presets = getattr(module, "defaults", {}), getattr(module, "presets", {})
@@ -78,7 +78,7 @@ def algorithm_table() -> "Table":
 
     table = Table(title="Algorithms (--algo NAME)", title_justify="left")
     for name in ("name", "from", "kind", "actions", "class"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "name")
     for name in sorted(SB3_ALGORITHMS | ALGORITHMS):
         algorithm = resolve_algorithm(name)
         kind = "on-policy" if is_on_policy(algorithm) else "off-policy"
@@ -102,7 +102,7 @@ def auxiliary_table() -> "Table":
 
     table = Table(title="Auxiliary losses (--reward NAME or ALGO+NAME)", title_justify="left")
     for name in ("name", "paper", "observations", "actions", "presets"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "name")
     for name in sorted(AUXILIARY):
         module = resolve(name, AUXILIARY, kind="auxiliary loss")
         paper = getattr(module, "paper", "") or first_sentence(module)

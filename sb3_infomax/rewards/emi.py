@@ -173,7 +173,7 @@ class EMI(RewardModule):
     :param keys: which keys of a Dict observation; default all but ``desired_goal``
     """
 
-    paper: ClassVar[str] = "Kim et al. 2019, https://arxiv.org/abs/1810.01176"
+    paper: ClassVar[str] = "Kim et al., 2019, arXiv 1810.01176"
     # By the deviation in each rollout: a running one would keep that of the first, untrained networks. A hundredth: while the
     # task pays nothing, PPO's normalised advantages make all coefficients the same; once it pays, little is best
     defaults: ClassVar[dict[str, Any]] = {"coef": 0.01, "normalize": "batch_std", "center": True}
