@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from sb3_infomax.compare.display import steps_text
 from sb3_infomax.compare.storage import RunFolder, read_json
-from sb3_infomax.tune.work import DONE, outcomes
+from sb3_infomax.tune.work import DONE, is_lost, outcomes
 
 if TYPE_CHECKING:
     import optuna
@@ -66,7 +66,7 @@ class StudyDisplay:
 
     def ended(self) -> "list[FrozenTrial]":
         """The trials of this study that have come to an end, one for each task."""
-        return [trial for trial in outcomes(self.study).values() if trial.state.is_finished()]
+        return [trial for trial in outcomes(self.study).values() if trial.state.is_finished() and not is_lost(trial)]
 
     def best(self) -> "FrozenTrial | None":
         """The best trial so far, if any is whole."""

@@ -26,7 +26,7 @@ import optuna
 from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sb3_infomax.tune.retry import queue_again
+from sb3_infomax.tune.retry import MAX_DEATHS, queue_again
 from sb3_infomax.tune.storage import GRACE_BEATS, HEARTBEAT_SECONDS, SERVER_SECONDS, alone
 
 ALIVE = (TrialState.WAITING, TrialState.RUNNING)
@@ -176,12 +176,19 @@ def lose(study: optuna.Study, trial_id: int, reason: str) -> None:
             queue_again(study, copy.deepcopy(storage.get_trial(trial_id)), LOST[reason])
 
 
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether a trial was cut off and is to be done again: its copy is queued, or will be in a moment."""
+    reason = trial.user_attrs.get("reason")
+    if trial.state != TrialState.FAIL or reason not in LOST:
+        return False
+    return trial.user_attrs.get("deaths", 0) + LOST[reason] <= MAX_DEATHS
+
+
 def repair(study: optuna.Study) -> None:
     """Queue again what was lost by a worker that was itself killed between failing it and queueing the copy."""
     for trial in outcomes(study).values():
-        reason = trial.user_attrs.get("reason")
-        if trial.state == TrialState.FAIL and reason in LOST:
-            queue_again(study, copy.deepcopy(trial), LOST[reason])
+        if is_lost(trial):
+            queue_again(study, copy.deepcopy(trial), LOST[trial.user_attrs["reason"]])
 
 
 # --- one worker

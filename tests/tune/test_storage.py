@@ -7,7 +7,7 @@ from study_workers import lines, start, wait_until
 from sb3_infomax.compare.spec import UserError
 from sb3_infomax.tune.retry import MAX_DEATHS, first_number
 from sb3_infomax.tune.storage import create_study, open_storage, shown
-from sb3_infomax.tune.work import STOPPED, Watch, all_trials, claim, enqueue, is_over, lose, outcomes, work
+from sb3_infomax.tune.work import STOPPED, Watch, all_trials, claim, enqueue, is_lost, is_over, lose, outcomes, work
 
 
 @pytest.fixture(params=["sqlite", "journal", "postgresql"])
@@ -82,7 +82,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(study):
     while (trial := claim(watch)) is not None:
         lives += 1
         lose(study, trial._trial_id, "its worker was killed")
-    assert lives == 1 + MAX_DEATHS and is_over(study)
+    assert lives == 1 + MAX_DEATHS and is_over(study) and not is_lost(outcomes(study)["deadly"])
 
 
 def test_of_tasks_that_were_queued_twice_one_is_void(study):
@@ -98,6 +98,7 @@ def test_a_copy_that_was_not_queued_in_time_is_queued_by_the_others(study):
     trial = claim(Watch(study))
     trial.set_user_attr("reason", STOPPED)
     study.tell(trial, state=TrialState.FAIL)  # and killed here
+    assert is_lost(outcomes(study)["a"])
     work(study, lambda trial: 1.0)
     assert outcomes(study)["a"].value == 1.0 and len(study.trials) == 2
 
