@@ -13,7 +13,7 @@ TEMPLATE = """---
 # {cls} on {env_id}
 
 An agent trained with [Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3) and sb3-infomax {version} for
-{n_timesteps:,} steps.
+{n_timesteps:,} steps (those since training began or was last taken up).
 
 ## Evaluation
 
