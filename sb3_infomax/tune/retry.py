@@ -7,6 +7,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 
+OF_ONE_ATTEMPT = ("reason", "by", "beat")  # user attributes that a copy does not take over
 MAX_DEATHS = 3  # after which a trial is left alone: it may be what kills its workers
 
 
@@ -21,6 +22,8 @@ def queue_again(study: optuna.Study, trial: FrozenTrial, died: bool = True) -> N
     if deaths > MAX_DEATHS:
         return
     trial.user_attrs.update(deaths=deaths, first=first_number(trial))
+    for name in OF_ONE_ATTEMPT:
+        trial.user_attrs.pop(name, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)

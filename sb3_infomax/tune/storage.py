@@ -13,6 +13,7 @@ Whatever the storage, workers may be killed at any time, see :mod:`sb3_infomax.t
 
 import os
 import random
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -97,8 +98,8 @@ def shown(url: str) -> str:
     """A URL as it may be printed: without its password."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return re.sub(r"://.*@", "://***@", url)
 
 
 def open_storage(url: str | None = None, folder: Path | None = None, heartbeat: int = HEARTBEAT_SECONDS) -> BaseStorage:
@@ -159,8 +160,8 @@ def open_database(url: str, heartbeat: int) -> RDBStorage:
     """An SQL database with Optuna's heartbeat."""
     try:
         parsed = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        raise UserError(f"Cannot read the storage {url!r}: write it as {KINDS}.") from None
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise UserError(f"Cannot read the storage {shown(url)!r}: write it as {KINDS}.") from None
     settings: dict[str, Any] = {"pool_pre_ping": True}
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")

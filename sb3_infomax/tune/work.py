@@ -9,7 +9,7 @@ that a comparison needs. Three rules make the counts exact, without a process th
 3. Trials without signs of life are failed, which again only one can do, and a copy is queued
    (:func:`~sb3_infomax.tune.retry.queue_again`). A worker leaves when no trial is waiting or running.
 
-Optuna's own loop, ``study.optimize``, counts on its own, ends with the server, and loses a trial whose worker dies between
+Optuna's own loop, ``study.optimize``, counts on its own, may end with the server, and loses a trial whose worker dies between
 taking it and its first sign of life.
 """
 

@@ -73,7 +73,7 @@ def test_ctrl_c_gives_the_trial_back_with_its_parameters_and_reports(study):
     work(study, lambda trial: trial.suggest_float("x", 0, 1), 1)
     (outcome,) = outcomes(study).values()
     assert outcome.value == study.trials[0].params["x"] and outcome.intermediate_values == {10: 0.5}
-    assert first_number(outcome) == 0 and len(study.trials) == MAX_DEATHS + 3
+    assert first_number(outcome) == 0 and "reason" not in outcome.user_attrs and len(study.trials) == MAX_DEATHS + 3
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(study):
@@ -123,6 +123,7 @@ def test_the_search_begins_where_it_is_told_to(study):
     ("url", "say"),
     [
         ("nonsense", "write it as sqlite:///study.db"),
+        ("postgresql://me:secret@host:port/x", r"Cannot read the storage 'postgresql://\*\*\*@host:port/x'"),
         ("grpc://nowhere", "write it as grpc://host:port"),
         (
             "postgresql://me:secret@127.0.0.1:9/none",
