@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sb3_infomax.report.analysis import Analysis, Bands
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; plain algorithms come first and get the grey.
+# Okabe and Ito's colours, which colour-blind readers tell apart; the first plain algorithm gets the grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREYS = ("#4D4D4D", "#8C8C8C", "#B3B3B3")
 LONGEST_LABEL = 24  # characters of a method at the end of its line; longer ones go into a legend
@@ -28,11 +28,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def colours(methods: list[str]) -> dict[str, str]:
-    """Grey for methods without a bonus, a colour for each of the others."""
-    plain = [method for method in methods if "+" not in method]
-    bonus = [method for method in methods if "+" in method]
-    found = {method: GREYS[index % len(GREYS)] for index, method in enumerate(plain)}
-    return found | {method: COLOURS[index % len(COLOURS)] for index, method in enumerate(bonus)}
+    """Grey for the first method without a bonus, a colour for each of the others; nine of them differ."""
+    plain = [method for method in methods if "+" not in method][:1]
+    others = [method for method in methods if method not in plain]
+    shades = (*COLOURS, *GREYS[1:])
+    return dict.fromkeys(plain, GREYS[0]) | {method: shades[index % len(shades)] for index, method in enumerate(others)}
 
 
 def spread(positions: list[float], gap: float, low: float, high: float) -> list[float]:

@@ -378,7 +378,8 @@ def settings_table(analysis: Analysis, runs: list[RunRecord]) -> str:
         mine = [run for run in runs if run.method == short]
         seeds = sorted({run.seed for run in mine})
         written = sorted({setting for run in mine for setting in plain_settings(run)})
-        rows.append([tag("code", text(whole)), text(ranges(seeds)), tag("code", text(" ".join(written)) or "-")])
+        typed = [str(run.settings.get("method", whole)) for run in mine] or [whole]  # a label stands for more than it says
+        rows.append([tag("code", text(typed[0])), text(ranges(seeds)), tag("code", text(" ".join(written)) or "-")])
     return table(["method", "seeds", "settings"], rows, 3, id="settings")
 
 

@@ -37,6 +37,7 @@ def write_report(analysis: Analysis, out: Path, title: str | None = None, comman
     with house_style():
         for name, figure in all_figures(analysis).items():
             pictures[name] = svg_text(figure, name)
+            figure.set_layout_engine("none")  # it is laid out; doing so again would cost as much as drawing
             write_atomic(files / f"{name}.svg", pictures[name], durable=False)
             save_png(figure, files / f"{name}.png")
     for name, records in all_tables(analysis).items():
