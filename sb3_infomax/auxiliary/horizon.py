@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -97,12 +98,15 @@ class AdaptiveHorizon(Horizon):
 
     def sample(self, n: int, window: Tensor | None = None, length: Tensor | None = None) -> Tensor:
         assert window is not None and length is not None
-        actions = window.reshape(n, -1).long() - self.start
-        # row by row in the flattened table: half the time of indexing it twice
-        likely = self.concordance.to(actions.device).flatten()[actions[:, :-1] * len(self.concordance) + actions[:, 1:]]
-        stops = th.rand(likely.shape, device=likely.device) >= likely
-        successes = th.where(stops.any(dim=1), stops.int().argmax(dim=1), self.max_k)
-        return th.minimum(successes, length - 1).clamp(min=1)
+        # places are on the CPU, where NumPy takes a third of torch's time for arrays as small as these
+        actions = window.cpu().numpy().reshape(n, -1).astype(np.int64, copy=False)
+        actions = actions - self.start if self.start else actions
+        table = self.concordance.cpu().numpy()
+        likely = table.reshape(-1).take(actions[:, :-1] * len(table) + actions[:, 1:])
+        stops = np.ones(actions.shape, dtype=bool)
+        np.greater_equal(th.rand(likely.shape).numpy(), likely, out=stops[:, :-1])
+        successes = np.minimum(stops.argmax(axis=1), length.cpu().numpy() - 1)
+        return th.from_numpy(np.maximum(successes, 1))
 
     def loss(self, pairs: KStepPairs) -> tuple[Tensor | None, dict[str, Tensor]]:
         assert pairs.window is not None and pairs.window_length is not None

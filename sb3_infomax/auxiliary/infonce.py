@@ -190,7 +190,7 @@ class InfoNCE(AuxiliaryModule):
     :param lambda_lg: weight of local to global (0: code)
     :param lambda_gl: weight of global to local (0: code)
     :param lambda_gg: weight of global to global (1: code)
-    :param actions: how a_t enters, ``"concat"`` (code), ``"film"`` (the PacMan runs) or ``"none"``
+    :param actions: how a_t enters, ``"concat"`` (code), ``"film"`` (the PacMan runs) or ``"none"`` (or None)
     :param dim: of the heads' outputs (512: code)
     :param clip: c of the soft clip (20: code); None leaves scores as they are
     :param logit_penalty: weight of the mean squared score before clipping (0: code; 4e-2 in AM-DIM)
@@ -220,7 +220,7 @@ class InfoNCE(AuxiliaryModule):
         lambda_lg: float = 0.0,
         lambda_gl: float = 0.0,
         lambda_gg: float = 1.0,
-        actions: Conditioning = "concat",
+        actions: Conditioning | None = "concat",
         dim: int = 512,
         clip: float | None = 20.0,
         logit_penalty: float = 0.0,
@@ -241,6 +241,8 @@ class InfoNCE(AuxiliaryModule):
             ema=ema,
             shift=shift,
         )
+        if actions is None:  # what a command line makes of "none"
+            actions = "none"
         if actions not in ("concat", "film", "none"):
             raise ValueError(f"actions must be 'concat', 'film' or 'none', got {actions!r}.")
         weights = {"ll": lambda_ll, "lg": lambda_lg, "gl": lambda_gl, "gg": lambda_gg}

@@ -1,8 +1,9 @@
 """Pairs of observations k steps apart, out of live replay and rollout buffers.
 
-A place is the number row * n_envs + environment of a stored transition; its age counts steps from the oldest one, whatever
-the ring buffer has overwritten. A pair is valid where no episode ends strictly between its two observations, both are stored,
-and the environments were not reset in between by a new ``learn()``. The observation that ends an episode is a fine later one.
+Stored transitions are numbered step by step from the oldest one, age * n_envs + environment, whatever a ring buffer has
+overwritten; a place is where one is, row * n_envs + environment. A pair is valid where no episode ends strictly between its
+two observations, both are stored, and the environments were not reset in between by a new ``learn()``. The observation that
+ends an episode is a fine later one.
 """
 
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 from sb3_infomax.auxiliary.horizon import Horizon
-from sb3_infomax.buffers.replay import ReplayReader, unscale_actions
+from sb3_infomax.buffers.replay import ReplayReader, to_device, unscale_actions
 from sb3_infomax.types import Frames, KStepPairs, Transitions, map_frames
 
+UNFINISHED = np.iinfo(np.int64).max // 2  # no step, however many are added to it
 MOST_LOTS = 8  # of further candidates, twice as many as are missing; what is not valid then is marked so
 
 Integers = np.ndarray
@@ -35,6 +37,15 @@ class Places(NamedTuple):
     trajectory: Integers | None = None  # (batch,)
 
 
+def ends_of_episodes(dones: np.ndarray) -> Integers:
+    """The step that begins the episode after that of each step, UNFINISHED where there is none; shape (n_steps, n_envs).
+
+    :param dones: whether a step ends an episode, bool, of the same shape
+    """
+    ends = np.where(dones, np.arange(1, len(dones) + 1)[:, None], UNFINISHED)
+    return np.minimum.accumulate(ends[::-1])[::-1]
+
+
 class PairSampler:
     """Draws :class:`KStepPairs` from stored steps; subclasses say where these are.
 
@@ -49,12 +60,20 @@ class PairSampler:
         """Steps there are, of ``n_envs`` transitions each."""
         raise NotImplementedError
 
-    def where(self, ages: Integers, envs: Integers) -> Integers:
-        """Places of the steps of the given ages, any shapes that fit; those beyond the newest may be anywhere."""
+    def place(self, numbers: Integers) -> Integers:
+        """Where the transitions of the given numbers are, shape (n,)."""
         raise NotImplementedError
 
-    def ends(self, where: Integers) -> np.ndarray:
-        """Whether an episode ends, or the environments were reset, after the given transitions; bool."""
+    def steps_left(self, numbers: Integers, where: Integers) -> Integers:
+        """How many stored steps of its episode there are from each given one on, with itself; shape (n,).
+
+        :param numbers: shape (n,)
+        :param where: places of the same transitions
+        """
+        raise NotImplementedError
+
+    def episode(self, where: int) -> Integers:
+        """Ages of all stored steps of the episode that a transition belongs to."""
         raise NotImplementedError
 
     def known(self, where: Integers) -> np.ndarray:
@@ -62,7 +81,7 @@ class PairSampler:
         raise NotImplementedError
 
     def actions(self, where: Integers) -> np.ndarray:
-        """What the environments received, shape (*where.shape, *action_shape)."""
+        """What the environments received, shape (*where.shape, *action_shape); any action where places go too far."""
         raise NotImplementedError
 
     def observations(self, where: Integers) -> Frames:
@@ -95,7 +114,7 @@ class PairSampler:
         actions = self.actions(places.where) if places.window is None else places.window[:, 0]
 
         def tensor(values: np.ndarray | None) -> Any:
-            return None if values is None else th.from_numpy(values).to(self.device)
+            return None if values is None else to_device(values, self.device)
 
         return KStepPairs(
             observations=observations,
@@ -108,54 +127,42 @@ class PairSampler:
             trajectory=tensor(places.trajectory),
         )
 
-    def look(self, ages: Integers, envs: Integers, horizon: Horizon) -> Places:
-        """k of every given step, and whether the pair is valid.
+    def look(self, numbers: Integers, horizon: Horizon) -> Places:
+        """k of every given transition, and whether the pair is valid.
 
-        :param ages: shape (n,)
-        :param envs: shape (n,)
+        :param numbers: shape (n,)
         :param horizon: says how far apart they are
         """
-        n, window, length = len(ages), None, None
-        where = self.where(ages, envs)
+        n, most, window, length = len(numbers), horizon.max_k, None, None
+        where = later = self.place(numbers)
         if horizon.wants_window:
-            steps = self.where(ages[:, None] + np.arange(horizon.max_k + 1), envs[:, None])
-            window, length = self.actions(steps), self._length(ages, steps)
+            window = self.actions(where[:, None] + self.n_envs * np.arange(most + 1))
+            length = np.minimum(self.steps_left(numbers, where), most + 1)
             k = horizon.sample(n, th.from_numpy(window), th.from_numpy(length)).numpy()
             valid = k <= length
-        elif horizon.max_k > 1:
-            steps = self.where(ages[:, None] + np.arange(horizon.max_k), envs[:, None])
-            k = horizon.sample(n).numpy()
-            valid = k <= self._length(ages, steps)
         else:
-            k, valid = horizon.sample(n).numpy(), np.ones(n, dtype=bool)
-        later = where
-        if horizon.max_k > 1:
-            later = self.where(np.where(valid, ages + (k - 1), ages), envs)
-        if horizon.max_k > 0:
-            valid &= self.known(later)
+            k = horizon.sample(n).numpy()
+            valid = k <= self.steps_left(numbers, where) if most > 1 else np.ones(n, dtype=bool)
+        if most > 1:
+            later = self.place(numbers + (k - 1) * valid * self.n_envs)
+        if most > 0:
+            valid = valid & self.known(later)
         return Places(where, later, k, valid, window, length)
-
-    def _length(self, ages: Integers, steps: Integers) -> Integers:
-        """How many of the consecutive steps at places (n, most) are stored and of the first one's episode, shape (n,)."""
-        n, most = steps.shape
-        ends = self.ends(steps[:, :-1])
-        first = ends.argmax(axis=1)
-        length = np.where(ends[np.arange(n), first], first + 1, most)
-        return np.minimum(length, self.n_steps - ages)
 
     def places(self, batch_size: int, horizon: Horizon) -> Places:
         """Places of valid pairs, each as likely as any other; where too few are found, places of others too."""
         draw = self._source()
-        # a few more than needed: a second look costs as much as the first
-        places = self.look(*draw(batch_size + (batch_size // 8 + 4 if horizon.max_k > 1 else 0)), horizon)
+        # a few more than needed, as a second look costs as much as the first; those who see the window do not look too far
+        more = batch_size // 8 + 4 if horizon.max_k > 1 and not horizon.wants_window else 0
+        places = self.look(draw(batch_size + more), horizon)
         for _ in range(MOST_LOTS):
             n_missing = batch_size - int(places.valid.sum())
             if n_missing <= 0:
                 break
-            ages, envs = draw(2 * n_missing)
-            if len(ages) == 0:
+            numbers = draw(2 * n_missing)
+            if len(numbers) == 0:
                 break
-            places = _join([places, self.look(ages, envs, horizon)])
+            places = _join([places, self.look(numbers, horizon)])
         return _valid_first(places, batch_size)
 
     def trajectory_places(self, batch_size: int, horizon: Horizon, n_trajectories: int) -> Places:
@@ -165,39 +172,29 @@ class PairSampler:
         n_valid = 0
         for trajectory in range(n_trajectories + batch_size):
             anchor = self.places(1, horizon)
-            ages, envs = self._episode(int(anchor.where[0]))
-            order = th.randperm(len(ages)).numpy()
-            places = _valid_first(self.look(ages[order], envs[order], horizon), share)
+            place = int(anchor.where[0])
+            numbers = self.episode(place) * self.n_envs + place % self.n_envs
+            places = _valid_first(self.look(numbers[th.randperm(len(numbers)).numpy()], horizon), share)
             found.append(places._replace(trajectory=np.full(len(places.k), trajectory)))
             n_valid += int(places.valid.sum())
             if n_valid >= batch_size:
                 break
         return _valid_first(_join(found), batch_size)
 
-    def _source(self) -> Callable[[int], tuple[Integers, Integers]]:
-        """A function that draws the given number of (ages, envs), fewer where there are no more."""
-        return lambda n: (th.randint(self.n_steps, (n,)).numpy(), th.randint(self.n_envs, (n,)).numpy())
-
-    def _episode(self, place: int) -> tuple[Integers, Integers]:
-        """(ages, envs) of all stored steps of the episode that a transition belongs to."""
-        env, ages = place % self.n_envs, np.arange(self.n_steps)
-        column = self.where(ages, np.array(env))
-        age = int(np.flatnonzero(column == place)[0])
-        ends = np.flatnonzero(self.ends(column))
-        after = int(np.searchsorted(ends, age))
-        first = int(ends[after - 1]) + 1 if after > 0 else 0
-        last = int(ends[after]) if after < len(ends) else self.n_steps - 1
-        return ages[first : last + 1], np.full(last + 1 - first, env)
+    def _source(self) -> Callable[[int], Integers]:
+        """A function that draws so many numbers of transitions, fewer where there are no more."""
+        n_transitions = self.n_steps * self.n_envs
+        return lambda n: th.randint(n_transitions, (n,)).numpy()
 
 
 def _valid_first(places: Places, n: int) -> Places:
     """The first n valid places, filled up by others."""
-    if len(places.k) == n and places.valid.all():
-        return places
-    rows = np.flatnonzero(places.valid)[:n]
-    if len(rows) < n:
-        rows = np.concatenate([rows, np.flatnonzero(~places.valid)[: n - len(rows)]])
-    return Places(*(None if part is None else part[rows] for part in places))  # type: ignore[arg-type]
+    rows: Any = slice(n)
+    if not places.valid[:n].all():
+        rows = np.flatnonzero(places.valid)[:n]
+        if len(rows) < n:
+            rows = np.concatenate([rows, np.flatnonzero(~places.valid)[: n - len(rows)]])
+    return Places(*[None if part is None else part[rows] for part in places])  # type: ignore[arg-type]
 
 
 def _join(parts: list[Places]) -> Places:
@@ -213,48 +210,89 @@ class ReplayPairs(PairSampler):
     def __init__(self, reader: ReplayReader) -> None:
         self.reader, self.buffer = reader, reader.buffer
         self.n_envs, self.device = self.buffer.n_envs, self.buffer.device
-        # rows that the next one does not follow: a new learn() has reset the environments
-        self.seams = np.zeros(self.buffer.buffer_size, dtype=bool)
-        self.n_seams = 0  # mostly none, and then need not look
+        # steps are counted from the oldest one that was there at first; of each row, the step that begins the next episode
+        self.until = np.empty((self.buffer.buffer_size, self.n_envs), dtype=np.int64)
+        self._start_over()
 
     def mark_seam(self) -> None:
         """The newest row may have no successor: the environments were possibly reset after it."""
         self.reader.mark_seam()
-        if len(self.reader) > 0:
-            self.seams[self.buffer.pos - 1] = True
-            self.n_seams = int(self.seams.sum())
+        self._catch_up()
+        for env in np.flatnonzero(self.began < self.n_seen):
+            self._close(int(env), self.n_seen, self.n_seen)
+        self.began[:] = self.n_seen
 
     def mark_next_row(self, unknown: np.ndarray) -> None:
         """A row is about to be stored; which of its s' nobody tells, shape (n_envs,)."""
         self.reader.mark_next_row(unknown)
-        self.n_seams -= int(self.seams[self.buffer.pos])
-        self.seams[self.buffer.pos] = False
+        self.n_marked += 1
+
+    def _start_over(self) -> None:
+        """Read all rows there are, whoever stored them."""
+        self.n_seen, self.began = 0, np.zeros(self.n_envs, dtype=np.int64)
+        self._read(len(self.reader))
+
+    def _catch_up(self) -> None:
+        """Read the rows that were stored since, mostly one or a few."""
+        n_new = (self.buffer.pos - self.pos) % self.buffer.buffer_size
+        if self.n_marked >= self.buffer.buffer_size or len(self.reader) != min(self.n_seen + n_new, self.buffer.buffer_size):
+            self._start_over()  # all rows are new, or the buffer was emptied
+        elif n_new:
+            self._read(n_new)
+
+    def _read(self, n_new: int) -> None:
+        """Find the ends of episodes in the newest rows."""
+        n_seen, self.n_seen = self.n_seen, self.n_seen + n_new
+        self.pos, self.n_marked = self.buffer.pos, 0
+        self.n_readable = self.reader.n_readable
+        self.oldest = self.pos - self.n_readable  # the row of age 0
+        rows = self._rows(np.arange(n_seen, self.n_seen))
+        dones = self.buffer.dones[rows] > 0
+        self.until[rows] = UNFINISHED
+        if not dones.any():
+            return
+        self.until[rows] = until = n_seen + ends_of_episodes(dones)
+        for env in np.flatnonzero(dones.any(axis=0)):
+            self._close(int(env), int(until[0, env]), n_seen)
+            self.began[env] = self.n_seen - dones[::-1, env].argmax()
+
+    def _close(self, env: int, until: int, known: int) -> None:
+        """The next episode begins with step ``until``: tell those steps of the last one that are there, before ``known``."""
+        first = max(self.began[env], self.n_seen - self.buffer.buffer_size)
+        self.until[self._rows(np.arange(first, known)), env] = until
+
+    def _rows(self, steps: Integers) -> Integers:
+        """Rows of the ring."""
+        return (steps + (self.pos - self.n_seen)) % self.buffer.buffer_size
 
     @property
     def n_steps(self) -> int:
-        return self.reader.n_readable
+        self._catch_up()
+        return self.n_readable
 
-    @property
-    def oldest(self) -> int:
-        """The row of age 0."""
-        return self.buffer.pos - self.n_steps
+    def place(self, numbers: Integers) -> Integers:
+        return (numbers + self.oldest * self.n_envs) % self.until.size
 
-    def where(self, ages: Integers, envs: Integers) -> Integers:
-        return (ages + self.oldest) % self.buffer.buffer_size * self.n_envs + envs
+    def numbers(self, rows: Integers, envs: Integers) -> Integers:
+        """Of the transitions in the given rows of the ring, shape (n,)."""
+        self._catch_up()
+        return (rows - self.oldest) % self.buffer.buffer_size * self.n_envs + envs
 
-    def ages(self, rows: Integers) -> Integers:
-        """Ages of rows of the ring."""
-        return (rows - self.oldest) % self.buffer.buffer_size
+    def steps_left(self, numbers: Integers, where: Integers) -> Integers:
+        until = np.minimum(self.until.reshape(-1).take(where), self.n_seen)
+        return until - numbers // self.n_envs - (self.n_seen - self.n_readable)
 
-    def ends(self, where: Integers) -> np.ndarray:
-        ends = self.buffer.dones.reshape(-1)[where] > 0
-        return ends | self.seams[where // self.n_envs] if self.n_seams else ends
+    def episode(self, where: int) -> Integers:
+        row, env = divmod(where, self.n_envs)
+        rows = (np.arange(self.n_readable) + self.oldest) % self.buffer.buffer_size
+        return np.flatnonzero(self.until[rows, env] == self.until[row, env])
 
     def known(self, where: Integers) -> np.ndarray:
         return np.array(True) if self.reader.all_known else self.reader.known(where)
 
     def actions(self, where: Integers) -> np.ndarray:
-        stored, space = self.buffer.actions.reshape(-1, self.buffer.action_dim)[where], self.buffer.action_space
+        stored = self.buffer.actions.reshape(-1, self.buffer.action_dim).take(where, axis=0, mode="wrap")
+        space = self.buffer.action_space
         if not isinstance(space, spaces.Box):
             return stored
         return unscale_actions(th.from_numpy(stored), space).numpy().reshape(*where.shape, *space.shape)
@@ -277,23 +315,27 @@ class RolloutPairs(PairSampler):
     def __init__(self, transitions: Transitions, dones: np.ndarray, device: th.device | str = "cpu") -> None:
         self.transitions, self.device = transitions, device
         self.shape, self.n_envs = dones.shape, dones.shape[1]
-        self.dones, self.valid = dones.reshape(-1), transitions.valid.numpy()
+        self.until, self.valid = ends_of_episodes(dones), transitions.valid.numpy()
 
     @property
     def n_steps(self) -> int:
         return self.shape[0]
 
-    def where(self, ages: Integers, envs: Integers) -> Integers:
-        return np.minimum(ages, self.n_steps - 1) * self.n_envs + envs
+    def place(self, numbers: Integers) -> Integers:
+        return numbers
 
-    def ends(self, where: Integers) -> np.ndarray:
-        return self.dones[where]
+    def steps_left(self, numbers: Integers, where: Integers) -> Integers:
+        return np.minimum(self.until.reshape(-1)[where], self.n_steps) - numbers // self.n_envs
+
+    def episode(self, where: int) -> Integers:
+        row, env = divmod(where, self.n_envs)
+        return np.flatnonzero(self.until[:, env] == self.until[row, env])
 
     def known(self, where: Integers) -> np.ndarray:
         return self.valid[where]
 
     def actions(self, where: Integers) -> np.ndarray:
-        return self.transitions.actions.numpy()[where]
+        return self.transitions.actions.numpy().take(where, axis=0, mode="clip")
 
     def observations(self, where: Integers) -> Frames:
         return self._frames(self.transitions.index, where)
@@ -305,7 +347,7 @@ class RolloutPairs(PairSampler):
         rows = index[th.from_numpy(where)]
         return map_frames(lambda frames: frames[rows].to(self.device), self.transitions.frames)
 
-    def _source(self) -> Callable[[int], tuple[Integers, Integers]]:
+    def _source(self) -> Callable[[int], Integers]:
         # none twice: rollouts are short, and an observation is no negative of itself
         order = iter(th.randperm(self.n_steps * self.n_envs).numpy())
-        return lambda n: np.divmod(np.fromiter(islice(order, n), dtype=np.int64), self.n_envs)
+        return lambda n: np.fromiter(islice(order, n), dtype=np.int64)

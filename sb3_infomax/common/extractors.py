@@ -13,7 +13,7 @@ from sb3_infomax.networks.encoders import Conv, initialize
 from sb3_infomax.networks.features import Features, FeatureShape
 
 NATURE = (Conv(32, kernel=8, stride=4), Conv(64, kernel=4, stride=2), Conv(64, kernel=3, stride=1))
-#: for pictures below 36 x 36, which the former do not fit: PacMan's 21 x 19 ends in 5 x 4 locations, MiniGrid's 7 x 7 in 1
+#: for pictures below 36 x 36, which the former do not fit: PacMan's 21 x 19 ends in 4 x 4 locations, MiniGrid's 7 x 7 in 1
 SMALL = (Conv(32, kernel=3, stride=1, padding=1), Conv(64, kernel=3, stride=2), Conv(64, kernel=3, stride=2))
 
 

@@ -48,6 +48,8 @@ ATARI_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 ATARI_DEFAULTS["maskableppo"] = ATARI_DEFAULTS["recurrentppo"] = ATARI_DEFAULTS["ppo"]
 ATARI_DEFAULTS["c51"] = ATARI_DEFAULTS["driml"] = ATARI_DEFAULTS["mirl"] = ATARI_DEFAULTS["qrdqn"] = ATARI_DEFAULTS["dqn"]
+# least height and width of a picture for LocalGlobalCNN and for Stable-Baselines3's NatureCNN
+SMALLEST_PICTURE, NATURE_CNN_SIDE = 7, 36
 
 # TD3 and DDPG are deterministic: without noise on their actions they explore by their first random steps alone. The RL Zoo's
 # names and 0.1 of the actions' range, as there and in TD3's paper.
@@ -151,23 +153,43 @@ def policy_name(observation_space: "gym.Space", algorithm: "type[BaseAlgorithm]"
     """The policy alias that fits an observation space.
 
     :param observation_space: of the environment as the learner sees it
-    :param algorithm: RecurrentPPO's policies carry "Lstm" in their names, DRIML's take small pictures too
+    :param algorithm: RecurrentPPO's policies carry "Lstm" in their names; some have none for pictures
     """
     from gymnasium import spaces
-    from stable_baselines3.common.preprocessing import is_image_space
 
-    # what NatureCNN and DRIML's convolutions need in height and width
-    least = 7 if algorithm.__name__ == "DRIML" else 36
+    lstm = "Lstm" if algorithm.__name__ == "RecurrentPPO" else ""
+    side = picture_side(observation_space)
     if isinstance(observation_space, spaces.Dict):
         kind = "MultiInput"
-    elif is_image_space(observation_space) and sorted(observation_space.shape or ())[1] >= least:
-        kind = "Cnn"  # channels come first or last
+    elif side >= NATURE_CNN_SIDE or (side >= SMALLEST_PICTURE and f"Cnn{lstm}Policy" in algorithm.policy_aliases):
+        kind = "Cnn"
     else:
         kind = "Mlp"
-    name = f"{kind}LstmPolicy" if algorithm.__name__ == "RecurrentPPO" else f"{kind}Policy"
+    name = f"{kind}{lstm}Policy"
     if name not in algorithm.policy_aliases:
         raise UserError(f"{algorithm.__name__} has no {name}, which {observation_space} would need: choose another algorithm.")
     return name
+
+
+def picture_side(observation_space: "gym.Space") -> int:
+    """The lesser of a picture's height and width; 0 where there is no picture."""
+    from stable_baselines3.common.preprocessing import is_image_space
+
+    # channels come first or last
+    return sorted(observation_space.shape or ())[1] if is_image_space(observation_space) else 0
+
+
+def small_picture_settings(observation_space: "gym.Space", policy: str) -> dict[str, Any]:
+    """Arguments of a policy for pictures that Stable-Baselines3's own convolutions do not fit, the same for every algorithm.
+
+    :param observation_space: of the environment as the learner sees it
+    :param policy: its alias
+    """
+    if "Cnn" not in policy or picture_side(observation_space) >= NATURE_CNN_SIDE:
+        return {}
+    from sb3_infomax.common.extractors import LocalGlobalCNN
+
+    return {"features_extractor_class": LocalGlobalCNN}
 
 
 def split_reward_settings(method: Method) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -308,6 +330,8 @@ def make_model(spec: RunSpec, env: "VecEnv", video_game: bool) -> "BaseAlgorithm
         noise_type, noise_std = settings.pop("noise_type"), settings.pop("noise_std")
         settings["action_noise"] = action_noise(noise_type, noise_std, env.action_space)
     policy: Any = policy_name(env.observation_space, algorithm)
+    if usual := small_picture_settings(env.observation_space, policy):
+        settings["policy_kwargs"] = usual | (settings.get("policy_kwargs") or {})
     if wants_two_heads(method):
         if part.name not in ("ppo", "a2c"):
             raise UserError(f"{spec.method!r} needs a value function of its own for the bonus: use ppo or a2c.")

@@ -89,7 +89,7 @@ class DRIML(C51):
         lambda_lg: float = 0.0,
         lambda_gl: float = 0.0,
         lambda_gg: float = 1.0,
-        actions: Conditioning = "concat",
+        actions: Conditioning | None = "concat",
         coef: float | Schedule = 1.0,
         infonce_kwargs: dict[str, Any] | None = None,
         batch_size: int = 256,
@@ -178,7 +178,7 @@ class DRIML(C51):
             pairs = self.pairs.draw(len(replay_data.rewards), module.horizon, module.n_trajectories)
             return module.loss(pairs, self.encoder)
         rows, env_indices = self._sampled
-        places = self.pairs.look(self.pairs.ages(rows), env_indices, module.horizon)
+        places = self.pairs.look(self.pairs.numbers(rows, env_indices), module.horizon)
         return module.loss(self.pairs.gather(places, replay_data.observations), self.encoder, features)
 
     def _excluded_save_params(self) -> list[str]:

@@ -110,6 +110,7 @@ class PacManEnv(gym.Env[NDArray[np.uint8], np.int64]):
     :param noise_beta: the walls show an Ising lattice of this inverse temperature, one sweep per step; None leaves them black.
         With ``published=True`` it covers whatever has a colour channel at 0: PacMan, pills and three ghosts too
     :param published: the released behaviour
+    :param reward_scale: what rewards are multiplied by: 0.01 brings returns into C51's default support
     :param render_mode: None or "rgb_array"
     """
 
@@ -125,6 +126,7 @@ class PacManEnv(gym.Env[NDArray[np.uint8], np.int64]):
         scale: int = 1,
         noise_beta: float | None = None,
         published: bool = False,
+        reward_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
         self.eps = [float(eps)] * 4 if isinstance(eps, (int, float)) else [float(value) for value in eps]
@@ -132,7 +134,7 @@ class PacManEnv(gym.Env[NDArray[np.uint8], np.int64]):
             raise ValueError(f"eps must be a probability, or four of them, got {eps}.")
         self.food_seed, self.shared_food = food_seed, shared_food
         self.scale, self.noise_beta, self.published = scale, noise_beta, published
-        self.render_mode = render_mode
+        self.reward_scale, self.render_mode = reward_scale, render_mode
         self.observation_space = spaces.Box(0, 255, (HEIGHT * scale, WIDTH * scale, 3), np.uint8)
         self.action_space = spaces.Discrete(4)
         self.pacman = PACMAN_START
@@ -179,7 +181,8 @@ class PacManEnv(gym.Env[NDArray[np.uint8], np.int64]):
         eaten, cleared = self._eat()
         if self.noise_beta is not None:
             self.lattice = ising_sweep(self.lattice, self.noise_beta, self.noise_random, splits=1)
-        return self._observe(), reward + met + eaten, caught or cleared, False, {"task": self.task}
+        reward = self.reward_scale * (reward + met + eaten)
+        return self._observe(), reward, caught or cleared, False, {"task": self.task}
 
     def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
         """:return: the maze, 16 pixels per cell, shape (336, 304, 3)"""
@@ -269,11 +272,16 @@ class TaskSwitch(gym.Wrapper[NDArray[np.uint8], np.int64, NDArray[np.uint8], np.
             raise ValueError(f"TaskSwitch needs an episode per task and a task, got {n_episodes} and {tasks}.")
         self.n_episodes, self.tasks = n_episodes, tuple(tasks)
         self.episodes, self.under_way = 0, False
+        self.switches = 0
 
     @property
     def task(self) -> int:
-        """:return: the task of the current episode"""
-        return self.tasks[self.episodes // self.n_episodes % len(self.tasks)]
+        """:return: the task whose turn it is"""
+        return self.tasks[(self.episodes // self.n_episodes + self.switches) % len(self.tasks)]
+
+    def switch(self) -> None:
+        """Go to the next task with the next episode, whatever the count; ``env.env_method("switch")`` for parallel ones."""
+        self.switches += 1
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """:return: the first observation of an episode of the task whose turn it is, and info"""

@@ -107,8 +107,7 @@ def test_valid_pairs_are_k_steps_apart_in_one_episode(sampler, horizon):
 
 def all_pairs(sampler, k):
     """Every valid pair, found one by one."""
-    ages, envs = np.divmod(np.arange(sampler.n_steps * sampler.n_envs), sampler.n_envs)
-    pairs = sampler.gather(sampler.look(ages, envs, FixedHorizon(k)))
+    pairs = sampler.gather(sampler.look(np.arange(sampler.n_steps * sampler.n_envs), FixedHorizon(k)))
     assert not violations(pairs).any()
     return {tuple(row) for row in pairs.observations[pairs.valid].long().tolist()}
 
@@ -148,17 +147,51 @@ def test_ends_that_nobody_tells_are_no_later_observations(make):
         assert len(all_pairs(sampler, k)) < len(all_pairs(make(40, 2), k))
 
 
+def steps_left(sampler):
+    """Of every stored transition."""
+    numbers = np.arange(sampler.n_steps * sampler.n_envs)
+    return sampler.steps_left(numbers, sampler.place(numbers))
+
+
 def test_seams_are_forgotten_once_they_are_overwritten():
-    once, never = replay(97, 2, reset_at=(13,)), replay(97, 2)
-    assert not once.seams.any() and len(all_pairs(once, 1)) == len(all_pairs(never, 1)) == 80
+    once = replay(97, 2, reset_at=(13,))
+    assert np.array_equal(steps_left(once), steps_left(ReplayPairs(once.reader))) and len(all_pairs(once, 1)) == 80
 
 
-def test_without_seams_pairs_would_cross_a_reset():
+def test_without_seams_pairs_would_cross_a_reset(monkeypatch):
+    monkeypatch.setattr(ReplayPairs, "mark_seam", lambda self: None)
     sampler = replay(30, 2, reset_at=(13, 21))
-    sampler.seams[:] = False
     crossing = sampler.draw(2000, FixedHorizon(3))
     now, later = crossing.observations, crossing.later_observations
     assert (now[:, 1] != later[:, 1]).any()
+
+
+@pytest.mark.parametrize("every", [1, 7, 39, 40, 41, 90])
+@pytest.mark.parametrize("one_array", [False, True])
+def test_however_often_it_looks_it_knows_what_reading_the_whole_buffer_tells(every, one_array):
+    """Episodes are followed row by row; every 40 rows the ring begins again."""
+    options = {"optimize_memory_usage": True, "handle_timeout_termination": False} if one_array else {}
+    sampler = replay(0, 3, **options)
+    stream, dones = Stream(3), []
+    for row in range(1, 250):
+        before, after, actions, done = stream.step()
+        sampler.mark_next_row(np.zeros(3, dtype=bool))
+        sampler.buffer.add(before, after, actions[:, None], np.zeros(3), done, [{}] * 3)
+        dones.append(done)
+        if row % every == 0:
+            n = sampler.n_steps
+            expected = [
+                min(n, next((end + 1 for end in range(age, n) if dones[row - n + end][env]), n)) - age
+                for age in range(n)
+                for env in range(3)
+            ]
+            assert steps_left(sampler).tolist() == expected
+
+
+def test_a_buffer_that_was_emptied_is_read_anew():
+    sampler = replay(35, 2)
+    sampler.buffer.reset()
+    assert sampler.n_steps == 0
 
 
 def test_what_is_too_far_apart_is_marked_and_not_made_up():

@@ -2,9 +2,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from sb3_infomax.common.extractors import LocalGlobalCNN
 from sb3_infomax.compare import environments
+from sb3_infomax.compare.algorithms import make_model
 from sb3_infomax.compare.environments import OneHotGrid, find_spec, has_time_limit, make_vec_env, success_threshold
-from sb3_infomax.compare.spec import UserError
+from sb3_infomax.compare.spec import RunSpec, UserError
+from sb3_infomax.envs import PACMAN
 
 
 @pytest.mark.parametrize(
@@ -118,3 +121,15 @@ def test_wrappers_are_named_by_class_and_nest_in_their_order():
 def test_wrappers_that_do_not_fit_are_told(env_id, wrapper, message):
     with pytest.raises(UserError, match=message):
         make_vec_env(env_id, 1, seed=0, wrappers=[wrapper])
+
+
+@pytest.mark.parametrize("method", ["dqn", "c51", "driml:actions=none", "qrdqn", "ppo"])
+def test_small_pictures_have_the_same_convolutions_whatever_the_algorithm(method):
+    """Else DRIML would be compared with learners on flattened pixels."""
+    kwargs = {"features_extractor_kwargs": {"features_dim": 16}}
+    spec = RunSpec(PACMAN, method, 100, algo_kwargs={"policy_kwargs": kwargs})
+    policy = make_model(spec, make_vec_env(PACMAN, 1, seed=0), video_game=False).policy
+    extractor = (
+        policy if method == "ppo" else getattr(policy, "quantile_net" if method == "qrdqn" else "q_net")
+    ).features_extractor
+    assert type(extractor) is LocalGlobalCNN and extractor.feature_shape == ((64, 4, 4), 16)

@@ -111,7 +111,7 @@ def test_the_loss_is_the_sum_of_the_two_computed_apart(make_model):
     model = make_model(coef=0.7)
     data = last_batch(model)
     rows, envs = model._sampled
-    pairs = model.pairs.gather(model.pairs.look(model.pairs.ages(rows), envs, model.auxiliary.horizon))
+    pairs = model.pairs.gather(model.pairs.look(model.pairs.numbers(rows, envs), model.auxiliary.horizon))
     own, _ = model.auxiliary.loss(pairs, model.encoder)
     expected = C51._compute_loss(model, data) + 0.7 * own
     assert model._compute_loss(data).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -6,6 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
+from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_infomax.envs import CONTINUAL_PACMAN, PACMAN, PACMAN_ISING
 from sb3_infomax.envs.pacman import (
@@ -105,6 +106,10 @@ def test_the_last_pellet_pays_a_thousand_more_and_ends_the_episode():
     assert env.step(WEST)[1:3] == (1099.0, True)
     published = board(cell(1, 2), published=True)
     assert published.step(WEST)[1:3] == (99.0, False)
+
+
+def test_rewards_can_be_scaled():
+    assert board(cell(1, 2), reward_scale=0.01).step(WEST)[1] == pytest.approx(10.99)
 
 
 @pytest.mark.parametrize("task", range(4))
@@ -276,6 +281,17 @@ def finish(env):
 def test_tasks_change_after_exactly_n_episodes_and_go_round():
     env = continual_pacman(n_episodes=3, tasks=(2, 0), episode_steps=5)
     assert [finish(env) for _ in range(14)] == [2, 2, 2, 0, 0, 0] * 2 + [2, 2]
+
+
+def test_parallel_environments_can_be_told_to_switch():
+    env = make_vec_env(CONTINUAL_PACMAN, 2, env_kwargs={"n_episodes": 100, "max_episode_steps": 5})
+    env.reset()
+    tasks = []
+    for step in range(20):
+        if step == 7:
+            env.env_method("switch")
+        tasks.append([info["task"] for info in env.step(np.array([0, 1]))[3]])
+    assert tasks == [[0, 0]] * 10 + [[1, 1]] * 10
 
 
 def test_resetting_twice_is_not_an_episode():

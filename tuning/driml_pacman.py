@@ -1,0 +1,228 @@
+"""DRIML's continual PacMan on two cores: four tasks in turn, in each of which another ghost is deadly.
+
+    python -m tuning.driml_pacman run runs/driml_pacman --seeds 0 1 2 3 4
+    python -m tuning.driml_pacman report runs/driml_pacman
+
+``run`` makes one small CSV per run, seed after seed; what is there is not run again, and what was interrupted starts over.
+``report`` collects them into ``tuning/results/driml_pacman`` and writes tables and picture. All methods have the same network
+and the same settings of DQN; what a method adds is in its name.
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.vec_env import VecEnv
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from sb3_infomax.compare.algorithms import make_callbacks, make_model
+from sb3_infomax.compare.environments import make_vec_env
+from sb3_infomax.compare.plot import COLOURS, GREYS
+from sb3_infomax.compare.recording import evaluate
+from sb3_infomax.compare.spec import RunSpec, parse_method
+from sb3_infomax.compare.statistics import bootstrap, intervals
+from sb3_infomax.compare.storage import csv_text, write_atomic
+from sb3_infomax.envs import CONTINUAL_PACMAN, PACMAN
+
+N_TASKS, N_ENVS, N_EVALUATIONS = 4, 8, 10
+NEVER = 1_000_000  # episodes after which an environment changes its task by itself
+EPISODE_STEPS = 200
+REWARD_SCALE = 0.01  # suits DQN's Huber loss; returns are reported as they were
+SUPPORT = "v_min=-1.5,v_max=3"  # a wall at every step brings -1.1 at this discount, a pellet at every third about 3
+HEADS = "infonce_kwargs={'dim': 128}"
+METHODS = {
+    "DQN": "dqn",
+    "C51": f"c51:{SUPPORT}",
+    "C51 + shift": f"c51:{SUPPORT}+shift:shift=1",  # one cell; the usual 4 pixels are 4 cells of these 19
+    "C51 + CURL": f"c51:{SUPPORT}+curl:shift=1,batch_size=32",
+    "DRIML-fix": f"driml:{SUPPORT},{HEADS}",
+    "DRIML-randk": f"driml:{SUPPORT},horizon=randk,{HEADS}",
+    "DRIML-ada": f"driml:{SUPPORT},horizon=ada,{HEADS}",
+    "DRIML-noact": f"driml:{SUPPORT},actions=none,{HEADS}",
+}
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "gamma": 0.9,
+    "n_steps": 3,
+    "batch_size": 32,
+    "train_freq": 1,  # of all environments: every 8 steps
+    "learning_starts": 1000,
+    "target_update_interval": 200,
+    "exploration_fraction": 0.1,
+    "exploration_final_eps": 0.05,
+    "policy_kwargs": {
+        # 21 x 19 pixels end in 3 x 3 locations
+        "features_extractor_kwargs": {"convolutions": [[16, 3, 2, 1], [32, 3, 2, 1], [32, 3, 2, 1]], "features_dim": 128},
+        "net_arch": [],
+        "optimizer_kwargs": {"fused": True},
+    },
+}
+FIRST, PIECE = 10, 8  # episodes right after a switch, and in a point of the picture
+RESULTS = Path(__file__).parent / "results" / "driml_pacman"
+FIELDS = ("method", "seed", "kind", "task", "episode", "step", "return", "length")
+
+
+class Protocol(BaseCallback):
+    """Changes the task after so many episodes, counted over all environments, and records every one of them; after each
+    task, episodes on the first one. An episode that is under way at a change keeps its task. Ends after the last task.
+
+    :param n_episodes: per task
+    :param first_task: environments that stay there, an episode in each is an evaluation
+    """
+
+    def __init__(self, n_episodes: int, first_task: VecEnv) -> None:
+        super().__init__()
+        self.n_episodes, self.first_task = n_episodes, first_task
+        self.rows: list[tuple[Any, ...]] = []
+        self.done = 0
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "episode" in info and self.done < N_TASKS * self.n_episodes:
+                self.add("training", info["task"], self.done, info["episode"]["r"], info["episode"]["l"])
+                self.done += 1
+                if self.done % self.n_episodes == 0:
+                    self.evaluate(self.done // self.n_episodes - 1)
+                    self.training_env.env_method("switch")
+        return self.done < N_TASKS * self.n_episodes
+
+    def evaluate(self, after: int) -> None:
+        """Episodes on the first task, with the exploration of training."""
+        for number, episode in enumerate(evaluate(self.model, self.first_task, 1_000_000 + after, deterministic=False)):
+            self.add("first_task", after, number, episode.ret, episode.length)
+
+    def add(self, kind: str, task: int, episode: int, ret: float, length: int) -> None:
+        """One row."""
+        self.rows.append((kind, task, episode, self.num_timesteps, round(ret / REWARD_SCALE, 1), length))
+
+
+def run(name: str, seed: int, n_episodes: int) -> tuple[list[dict[str, Any]], float]:
+    """One training through the four tasks: its rows, and the CPU seconds it took."""
+    start = time.process_time()
+    env_kwargs = {"reward_scale": REWARD_SCALE}
+    most = N_TASKS * n_episodes * EPISODE_STEPS
+    spec = RunSpec(CONTINUAL_PACMAN, METHODS[name], most, seed, algo_kwargs=SETTINGS | {"buffer_size": most})
+    env = make_vec_env(CONTINUAL_PACMAN, N_ENVS, seed, env_kwargs | {"n_episodes": NEVER})
+    protocol = Protocol(n_episodes, make_vec_env(PACMAN, N_EVALUATIONS, seed, env_kwargs))
+    callbacks = make_callbacks(parse_method(spec.method), seed)
+    make_model(spec, env, video_game=False).learn(most, CallbackList([protocol, *callbacks.values()]))
+    rows = [dict(zip(FIELDS, (name, seed, *row), strict=True)) for row in protocol.rows]
+    return rows, time.process_time() - start
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Mean returns of a run: in each task, and on the first after each."""
+    found = {kind: [mean_return(rows, kind, task) for task in range(N_TASKS)] for kind in ("training", "first_task")}
+    return "; ".join(f"{kind} {[round(value) for value in values]}" for kind, values in found.items())
+
+
+def mean_return(rows: list[dict[str, Any]], kind: str, task: int, first: int | None = None) -> float:
+    """Mean return of a kind's episodes in (or after) a task, of the first so many where a number is given."""
+    returns = [float(row["return"]) for row in rows if row["kind"] == kind and int(row["task"]) == task]
+    return float(np.mean(returns[:first])) if returns else float("nan")
+
+
+# --- the report
+
+
+def collect(folder: Path) -> None:
+    """All runs in one table."""
+    rows = [row for path in sorted(folder.glob("*.csv")) for row in csv.DictReader(path.open(newline=""))]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_atomic(RESULTS / "episodes.csv", csv_text(FIELDS, rows))
+
+
+def read_runs() -> dict[str, dict[int, list[dict[str, Any]]]]:
+    """Rows by method and seed, seeds that all methods have; training episodes in their order."""
+    runs: dict[str, dict[int, list[dict[str, Any]]]] = {name: {} for name in METHODS}
+    with (RESULTS / "episodes.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            runs[row["method"]].setdefault(int(row["seed"]), []).append(row)
+    shared = sorted(set.intersection(*(set(seeds) for seeds in runs.values())))
+    return {name: {seed: seeds[seed] for seed in shared} for name, seeds in runs.items()}
+
+
+def cell(values: list[float]) -> str:
+    """A mean over seeds with its interval."""
+    score = bootstrap(np.array(values))
+    return f"{score.mean:.0f} [{score.low:.0f}, {score.high:.0f}]"
+
+
+def tables(runs: dict[str, dict[int, list[dict[str, Any]]]]) -> str:
+    """Returns while training in each task and right after its switch, and on the first task after each."""
+    text = []
+    for title, kind, tasks, first in (
+        ("Training episodes, mean over the whole of each task", "training", range(N_TASKS), None),
+        (f"The first {FIRST} episodes after each switch", "training", range(1, N_TASKS), FIRST),
+        ("Evaluated on task 1 after each task", "first_task", range(N_TASKS), None),
+    ):
+        before = "after task" if kind == "first_task" else "task"
+        head = [f"{before} {task + 1}" for task in tasks]
+        text += [f"\n{title}:\n", f"| | {' | '.join(head)} | mean |", f"|---|{'---:|' * (len(head) + 1)}"]
+        for name, seeds in runs.items():
+            found = np.array([[mean_return(rows, kind, task, first) for task in tasks] for rows in seeds.values()])
+            cells = [cell(list(column)) for column in (*found.T, found.mean(axis=1))]
+            text.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def picture(runs: dict[str, dict[int, list[dict[str, Any]]]]) -> None:
+    """Returns of training episodes, in pieces of eight."""
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.2), sharey=True, layout="constrained")
+    for axes, names in zip(panels, (list(METHODS)[:4], [list(METHODS)[1], *list(METHODS)[4:]]), strict=True):
+        for name, colour in zip(names, (GREYS[0], *COLOURS), strict=False):
+            returns = np.array(
+                [[float(row["return"]) for row in rows if row["kind"] == "training"] for rows in runs[name].values()]
+            )
+            pieces = returns.reshape(len(returns), -1, PIECE).mean(axis=2)
+            episodes = PIECE * (np.arange(pieces.shape[1]) + 0.5)
+            mean, low, high = intervals(pieces)
+            axes.plot(episodes, mean, color=colour, label=name)
+            axes.fill_between(episodes, low, high, color=colour, alpha=0.15, linewidth=0)
+        for task in range(1, N_TASKS):
+            axes.axvline(task * returns.shape[1] / N_TASKS, color="#B3B3B3", linestyle=":")
+        axes.set(xlabel="episodes, another task after each dotted line", ylabel="return")
+        axes.legend(frameon=False, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(RESULTS / "curves.png", dpi=80)
+    plt.close(figure)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tuning.driml_pacman", description=__doc__.split("\n\n")[0])
+    parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("folder", type=Path, nargs="?", help="of the runs; a report without one reads what is published")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
+    parser.add_argument("--episodes", type=int, default=40, help="per task")
+    arguments = parser.parse_args()
+    if arguments.what == "report":
+        if arguments.folder is not None:
+            collect(arguments.folder)
+        runs = read_runs()
+        picture(runs)
+        print(tables(runs))
+        return
+    th.set_num_threads(1)
+    for seed in arguments.seeds:
+        for name in arguments.methods:
+            path = arguments.folder / f"{name.replace(' ', '')}_{seed}.csv"
+            if path.exists():
+                continue
+            rows, cpu = run(name, seed, arguments.episodes)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, csv_text(FIELDS, rows))
+            print(name, seed, summary(rows), f"{rows[-1]['step']} steps, {cpu:.0f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
