@@ -25,12 +25,12 @@ import matplotlib.pyplot as plt
 
 from sb3_infomax.compare.algorithms import make_callbacks, make_model
 from sb3_infomax.compare.environments import make_vec_env
-from sb3_infomax.compare.plot import COLOURS, GREYS
 from sb3_infomax.compare.recording import evaluate
 from sb3_infomax.compare.spec import RunSpec, parse_method
-from sb3_infomax.compare.statistics import bootstrap, intervals
 from sb3_infomax.compare.storage import csv_text, write_atomic
 from sb3_infomax.envs import CONTINUAL_PACMAN, PACMAN
+from sb3_infomax.report.figures import COLOURS, GREYS
+from sb3_infomax.report.statistics import bootstrap, intervals
 
 N_TASKS, N_ENVS, N_EVALUATIONS = 4, 8, 10
 NEVER = 1_000_000  # episodes after which an environment changes its task by itself
@@ -153,7 +153,7 @@ def read_runs() -> dict[str, dict[int, list[dict[str, Any]]]]:
 def cell(values: list[float]) -> str:
     """A mean over seeds with its interval."""
     score = bootstrap(np.array(values))
-    return f"{score.mean:.0f} [{score.low:.0f}, {score.high:.0f}]"
+    return f"{score.value:.0f} [{score.low:.0f}, {score.high:.0f}]"
 
 
 def tables(runs: dict[str, dict[int, list[dict[str, Any]]]]) -> str:

@@ -21,10 +21,10 @@ import matplotlib.pyplot as plt
 
 from sb3_infomax.compare.algorithms import make_model
 from sb3_infomax.compare.environments import make_vec_env
-from sb3_infomax.compare.plot import COLOURS
 from sb3_infomax.compare.spec import RunSpec
-from sb3_infomax.compare.statistics import bootstrap, intervals
 from sb3_infomax.envs import PACMAN
+from sb3_infomax.report.figures import COLOURS
+from sb3_infomax.report.statistics import bootstrap, intervals
 from tuning.driml_pacman import HEADS, REWARD_SCALE, SETTINGS, SUPPORT
 
 EPS = (0.2, 0.5, 0.7, 0.9)
@@ -91,7 +91,7 @@ def report(path: Path) -> None:
         half = bootstrap(np.where(below.any(axis=1), updates[below.argmax(axis=1)], np.nan))
         end = bootstrap(losses[:, -5:].mean(axis=1))
         print(
-            f"| {eps} | {half.mean:.0f} [{half.low:.0f}, {half.high:.0f}] | {end.mean:.2f} [{end.low:.2f}, {end.high:.2f}] |"
+            f"| {eps} | {half.value:.0f} [{half.low:.0f}, {half.high:.0f}] | {end.value:.2f} [{end.low:.2f}, {end.high:.2f}] |"
         )
     axes.set(xlabel="updates", ylabel="InfoNCE loss (nats)")
     axes.legend(frameon=False)

@@ -179,17 +179,19 @@ def picture_side(observation_space: "gym.Space") -> int:
     return sorted(observation_space.shape or ())[1] if is_image_space(observation_space) else 0
 
 
-def small_picture_settings(observation_space: "gym.Space", policy: str) -> dict[str, Any]:
-    """Arguments of a policy for pictures that Stable-Baselines3's own convolutions do not fit, the same for every algorithm.
+def suit_picture(settings: dict[str, Any], observation_space: "gym.Space", policy: str) -> dict[str, Any]:
+    """Settings with convolutions that fit pictures too small for Stable-Baselines3's own, the same for every algorithm.
 
+    :param settings: constructor arguments of the algorithm
     :param observation_space: of the environment as the learner sees it
     :param policy: its alias
     """
     if "Cnn" not in policy or picture_side(observation_space) >= NATURE_CNN_SIDE:
-        return {}
+        return settings
     from sb3_infomax.common.extractors import LocalGlobalCNN
 
-    return {"features_extractor_class": LocalGlobalCNN}
+    chosen = settings.get("policy_kwargs") or {}
+    return {**settings, "policy_kwargs": {"features_extractor_class": LocalGlobalCNN, **chosen}}
 
 
 def split_reward_settings(method: Method) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -330,8 +332,7 @@ def make_model(spec: RunSpec, env: "VecEnv", video_game: bool) -> "BaseAlgorithm
         noise_type, noise_std = settings.pop("noise_type"), settings.pop("noise_std")
         settings["action_noise"] = action_noise(noise_type, noise_std, env.action_space)
     policy: Any = policy_name(env.observation_space, algorithm)
-    if usual := small_picture_settings(env.observation_space, policy):
-        settings["policy_kwargs"] = usual | (settings.get("policy_kwargs") or {})
+    settings = suit_picture(settings, env.observation_space, policy)
     if wants_two_heads(method):
         if part.name not in ("ppo", "a2c"):
             raise UserError(f"{spec.method!r} needs a value function of its own for the bonus: use ppo or a2c.")

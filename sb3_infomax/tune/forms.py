@@ -27,19 +27,27 @@ def policy_and_settings(spec: RunSpec) -> tuple[str, dict[str, Any]]:
     :param spec: the run
     """
     from sb3_infomax.common.policies import two_head_policy
-    from sb3_infomax.compare.algorithms import algorithm_settings, policy_name, resolve_algorithm, wants_two_heads
+    from sb3_infomax.compare.algorithms import (
+        algorithm_settings,
+        policy_name,
+        resolve_algorithm,
+        suit_picture,
+        wants_two_heads,
+    )
     from sb3_infomax.compare.environments import is_video_game, make_vec_env
 
     method = parse_method(spec.method)
+    settings = algorithm_settings(spec, method.algorithm, is_video_game(spec.env))
     env = make_vec_env(spec.env, 1, spec.seed, spec.env_kwargs, wrappers=spec.env_wrappers)
     try:
         policy = policy_name(env.observation_space, resolve_algorithm(method.algorithm.name))
+        settings = suit_picture(settings, env.observation_space, policy)
     finally:
         env.close()
     if wants_two_heads(method):
         heads = two_head_policy(policy)
         policy = f"{heads.__module__}.{heads.__name__}"
-    return policy, algorithm_settings(spec, method.algorithm, is_video_game(spec.env))
+    return policy, settings
 
 
 def zoo_entry(spec: RunSpec) -> str:
@@ -68,11 +76,20 @@ def zoo_entry(spec: RunSpec) -> str:
     if env_kwargs:
         entry["env_kwargs"] = env_kwargs
     entry |= settings
+    given = settings.get("policy_kwargs") or {}
+    if any(isinstance(value, type) for value in given.values()):
+        # YAML has no classes; text is evaluated by the Zoo
+        entry["policy_kwargs"] = f"dict({', '.join(f'{key}={evaluated(value)}' for key, value in given.items())})"
     callbacks = [{f"sb3_infomax.{name}": arguments} for name, arguments in callback_arguments(spec)]
     if callbacks:
         entry["callback"] = callbacks
     text = yaml.safe_dump({spec.env: plain(entry)}, sort_keys=False, width=120)
     return f"# python -m sb3_infomax.zoo train --algo {algorithm} --env {spec.env} --conf-file best.yml\n{text}"
+
+
+def evaluated(value: Any) -> str:
+    """What the Zoo evaluates to a value, without imports of its own for our classes."""
+    return f"__import__('sb3_infomax').{value.__name__}" if isinstance(value, type) else repr(value)
 
 
 def zoo_wrappers(spec: RunSpec) -> list[Any]:
@@ -111,7 +128,8 @@ def snippet(spec: RunSpec) -> str:
     cls = resolve_algorithm(name).__name__
     policy, settings = policy_and_settings(spec)
     callbacks = callback_arguments(spec)
-    ours = sorted({callback for callback, _ in callbacks} | ({cls} if name in ALGORITHMS else set()))
+    classes = {value.__name__ for value in (settings.get("policy_kwargs") or {}).values() if isinstance(value, type)}
+    ours = sorted({callback for callback, _ in callbacks} | ({cls} if name in ALGORITHMS else set()) | classes)
     package = resolve_algorithm(name).__module__.split(".")[0]
     imports = [] if name in ALGORITHMS else [f"from {package} import {cls}\n"]
     imports += [f"from sb3_infomax import {', '.join(ours)}"] if ours else []
@@ -151,6 +169,8 @@ def named(callbacks: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, tuple[
 
 def source(value: Any) -> str:
     """A value as source text, with double quotes."""
+    if isinstance(value, type):
+        return value.__name__
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, dict):

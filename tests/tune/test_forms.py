@@ -7,9 +7,10 @@ import sys
 import pytest
 import yaml
 
-from sb3_infomax import AuxiliaryLoss, IntrinsicReward
+from sb3_infomax import AuxiliaryLoss, IntrinsicReward, LocalGlobalCNN
 from sb3_infomax.cli import make_parser
 from sb3_infomax.compare.spec import RunSpec, parse_method
+from sb3_infomax.envs import PACMAN
 from sb3_infomax.tune.export import compare_command, fresh_seeds
 from sb3_infomax.tune.forms import snippet, zoo_entry
 from sb3_infomax.tune.search import plan_search
@@ -47,6 +48,15 @@ def test_an_entry_of_the_zoo_makes_the_same_callbacks(spec):
     assert entry["n_timesteps"] == spec.timesteps and entry["policy"].endswith("Policy")
     if "policy_kwargs" in entry:
         assert entry["policy_kwargs"] == method.algorithm.settings["policy_kwargs"]
+
+
+def test_small_pictures_bring_their_convolutions_along():
+    spec = RunSpec(PACMAN, "c51:policy_kwargs={'net_arch': []}", 100)
+    entry = yaml.safe_load(zoo_entry(spec))[PACMAN]
+    assert entry["policy"] == "CnnPolicy"
+    assert eval(entry["policy_kwargs"]) == {"features_extractor_class": LocalGlobalCNN, "net_arch": []}
+    script = snippet(spec)
+    assert "from sb3_infomax import C51, LocalGlobalCNN" in script and '"features_extractor_class": LocalGlobalCNN' in script
 
 
 def test_the_comparison_is_a_command_line_with_fresh_seeds():
