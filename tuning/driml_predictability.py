@@ -29,7 +29,7 @@ from tuning.driml_pacman import HEADS, REWARD_SCALE, SETTINGS, SUPPORT
 
 EPS = (0.2, 0.5, 0.7, 0.9)
 BATCH = 128
-N_STEPS, N_ENVS = 8000, 8
+N_STEPS, N_ENVS = 5000, 8
 EVERY = 20  # updates per point
 FIELDS = ("eps", "seed", "update", "loss")
 RESULTS = Path(__file__).parent / "results" / "driml_predictability"
