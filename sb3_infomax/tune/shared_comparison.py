@@ -109,13 +109,16 @@ class SharedComparison:
     :param runs: all of them, with their folders here
     :param study: the queue
     :param display: for runs of this process, and for news from the others
+    :param stopping: set to end it
     """
 
-    def __init__(self, runs: list[Run], study: optuna.Study, display: "LineDisplay") -> None:
+    def __init__(
+        self, runs: list[Run], study: optuna.Study, display: "LineDisplay", stopping: threading.Event | None = None
+    ) -> None:
         self.runs = {task_of(run.spec): run for run in runs}
         self.study, self.display = study, display
         self.lock = threading.Lock()
-        self.stopping = threading.Event()
+        self.stopping = stopping or threading.Event()
         self.announced: set[int] = set()
 
     def queue(self) -> None:
@@ -211,8 +214,9 @@ class SharedComparison:
                     if time.monotonic() > next_fetch:
                         self.fetch()
                         next_fetch = time.monotonic() + pause
-            finally:
+            except BaseException:
                 self.stopping.set()
+                raise
         for thread in threads:
             thread.result()
         self.conclude()
@@ -238,7 +242,8 @@ def share(specs: list[RunSpec], out: Path, workers: int, display: Any, sharing: 
     :return: the runs with their states
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = open_storage(sharing.url, heartbeat=sharing.heartbeat)
+    stopping = threading.Event()
+    storage = open_storage(sharing.url, heartbeat=sharing.heartbeat, leaving=stopping)
     environments = dict.fromkeys(folder_name(spec.env) for spec in specs)
     name = sharing.study or "-".join(["compare", *environments])[:200]
     study = create_study(storage, name, sampler=optuna.samplers.RandomSampler())
@@ -247,7 +252,7 @@ def share(specs: list[RunSpec], out: Path, workers: int, display: Any, sharing: 
     with locked(out, busy, shared=True):
         with taking_turns(out):
             runs = plan(specs, out / "runs")
-        comparison = SharedComparison(runs, study, display)
+        comparison = SharedComparison(runs, study, display, stopping)
         with display.watching(runs, workers):
             through_outages(study, comparison.queue)
             comparison.run(workers)

@@ -14,10 +14,12 @@ Whatever the storage, workers may be killed at any time, see :mod:`sb3_infomax.t
 import os
 import random
 import re
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,12 +104,18 @@ def shown(url: str) -> str:
         return re.sub(r"://.*@", "://***@", url)
 
 
-def open_storage(url: str | None = None, folder: Path | None = None, heartbeat: int = HEARTBEAT_SECONDS) -> BaseStorage:
+def open_storage(
+    url: str | None = None,
+    folder: Path | None = None,
+    heartbeat: int = HEARTBEAT_SECONDS,
+    leaving: threading.Event | None = None,
+) -> BaseStorage:
     """The storage behind a URL; any number of processes may open a new one at the same moment.
 
     :param url: see the top of this module
     :param folder: of the study, for the file where there is no URL
     :param heartbeat: seconds between two signs of life of a worker; after three it is taken for dead
+    :param leaving: set by another thread where a server that is away is not to be waited for any longer
     :raises UserError: where it cannot be opened
     """
     if heartbeat < 1:
@@ -121,7 +129,7 @@ def open_storage(url: str | None = None, folder: Path | None = None, heartbeat: 
         return open_journal(Path(rest.removeprefix("//")), heartbeat)
     if kind == "grpc":
         return open_proxy(url, heartbeat)
-    return open_database(url, heartbeat)
+    return open_database(url, heartbeat, leaving or threading.Event())
 
 
 def open_journal(path: Path, heartbeat: int) -> JournalStorage:
@@ -156,7 +164,7 @@ def with_heartbeat(storage: Any, heartbeat: int) -> Any:
     return storage
 
 
-def open_database(url: str, heartbeat: int) -> RDBStorage:
+def open_database(url: str, heartbeat: int, leaving: threading.Event) -> RDBStorage:
     """An SQL database with Optuna's heartbeat."""
     try:
         parsed = sqlalchemy.make_url(url)
@@ -171,7 +179,7 @@ def open_database(url: str, heartbeat: int) -> RDBStorage:
     check_connection(parsed)
     storage = create_tables(parsed.render_as_string(hide_password=False), settings, heartbeat)
     if parsed.drivername != "sqlite":
-        sqlalchemy.event.listen(storage.engine, "do_connect", wait_for_server)
+        sqlalchemy.event.listen(storage.engine, "do_connect", partial(wait_for_server, leaving))
     return storage
 
 
@@ -214,16 +222,15 @@ def create_tables(url: str, settings: dict[str, Any], heartbeat: int) -> RDBStor
     raise AssertionError("unreachable")
 
 
-def wait_for_server(dialect: Any, record: Any, arguments: Any, settings: Any) -> Any:
+def wait_for_server(leaving: threading.Event, dialect: Any, record: Any, arguments: Any, settings: Any) -> Any:
     """SQLAlchemy's hook for connecting: a server that was there and is away is waited for."""
     deadline = time.monotonic() + SERVER_SECONDS
     while True:
         try:
             return dialect.connect(*arguments, **settings)
         except dialect.loaded_dbapi.OperationalError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or leaving.wait(0.5):
                 raise
-            time.sleep(0.5)
 
 
 def create_study(

@@ -249,17 +249,21 @@ def outages() -> tuple[type[Exception], ...]:
     return StorageInternalError, grpc.RpcError
 
 
-def wait_for(study: optuna.Study) -> None:
-    """Wait until the storage answers again."""
+def wait_for(study: optuna.Study, stop: threading.Event | None = None) -> None:
+    """Wait until the storage answers again.
+
+    :param study: in it
+    :param stop: set by another thread to give up
+    """
+    stop = stop or threading.Event()
     deadline = time.monotonic() + SERVER_SECONDS
     while True:
         try:
             study._storage.get_study_user_attrs(study._study_id)
             return
         except outages():
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or stop.wait(1.0):
                 raise
-            time.sleep(1.0)
 
 
 def through_outages(study: optuna.Study, call: Callable[[], T]) -> T:
@@ -330,6 +334,6 @@ def work(
             if on_trial is not None:
                 on_trial(watch.storage.get_trial(trial._trial_id))
         except outages():
-            wait_for(study)
+            wait_for(study, stop)
             if trial is not None:
                 through_outages(study, partial(lose, study, trial._trial_id, CUT_OFF))

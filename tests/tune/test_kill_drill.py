@@ -1,19 +1,22 @@
 """Two machines in small: processes that share nothing but a database server; one is killed, the server is restarted."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import postgres
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from study_workers import lines, start, wait_until
 
 from sb3_infomax.tune.retry import first_number
 from sb3_infomax.tune.storage import create_study, open_storage
-from sb3_infomax.tune.work import all_trials, outcomes
+from sb3_infomax.tune.work import all_trials, enqueue, outcomes, work
 
 
 def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, database, tmp_path):
@@ -32,6 +35,27 @@ def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, databas
     begun, ended = ([line.removeprefix(word) for line in lines(log, word)] for word in ("begin", "end"))
     assert len(ended) == 5 and set(ended) == set(begun)
     assert len(begun) - 5 <= len(trials) - 5 <= 3
+
+
+def test_ctrl_c_ends_a_worker_while_the_server_is_away(server, database):
+    stop = threading.Event()
+    study = create_study(open_storage(database, heartbeat=1, leaving=stop), "study")
+    enqueue(study, "a")
+
+    def worker():
+        with contextlib.suppress(KeyboardInterrupt, StorageInternalError):
+            work(study, lambda trial: server.control("stop", "-m", "immediate"), stop=stop)
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    try:
+        thread.join(8)
+        assert thread.is_alive()  # waits for the server
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+    finally:
+        server.control("start")
 
 
 def serve(path, port):
