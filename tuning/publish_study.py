@@ -47,9 +47,8 @@ def publish(source: Path, target: Path) -> None:
         database.backup(whole)  # one file, without a journal beside it
     if copy.stat().st_size > MAX_DATABASE:
         copy.unlink()
-    for name in ("table.md", "table.csv", "curves.png"):
-        if (source / "comparison" / name).exists():
-            shutil.copy(source / "comparison" / name, target / f"comparison_{name}")
+    if (source / "comparison" / "table.csv").exists():
+        shutil.copy(source / "comparison" / "table.csv", target / "comparison.csv")
     write_atomic(target / "README.md", readme(source, target))
 
 
@@ -58,10 +57,6 @@ def readme(source: Path, target: Path) -> str:
     record = json.loads((source / "study.json").read_text())
     spec = StudySpec.from_json(record["spec"])
     n_trials = len((source / "trials.csv").read_text().splitlines()) - 1
-    table = target / "comparison_table.md"
-    outcome = "The defaults were the best of all: there is nothing to compare.\n"
-    if table.exists():
-        outcome = table.read_text().partition("\n\n")[2]  # without its heading
     return f"""# {spec.base.method} on {spec.base.env}
 
 {n_trials} trials of {spec.timesteps:,} steps, seed {", ".join(map(str, spec.seeds))}; then the best settings (`tuned`) and the
@@ -71,7 +66,8 @@ defaults (`default`) by seeds that were not tuned on:
 {command_of(record, spec, n_trials)}
 ```
 
-{outcome}
+{outcome(target)}
+
 All trials: `trials.csv`. The best settings: `best.yml` (RL Zoo), `best.py`.
 {"The study itself: `optuna-dashboard sqlite:///study.db`." if (target / "study.db").exists() else ""}
 
@@ -81,9 +77,35 @@ All trials: `trials.csv`. The best settings: `best.yml` (RL Zoo), `best.py`.
 """
 
 
-def interval(row: dict[str, str]) -> str:
+def interval(row: dict[str, str], name: str = "evaluation") -> str:
     """A mean with its interval."""
-    return f"{float(row['evaluation']):.4g} [{float(row['evaluation_low']):.4g}, {float(row['evaluation_high']):.4g}]"
+    return f"{float(row[name]):.4g} [{float(row[f'{name}_low']):.4g}, {float(row[f'{name}_high']):.4g}]"
+
+
+def compared(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of the comparison, ``default`` and ``tuned``; empty where the defaults were the best."""
+    if not (folder / "comparison.csv").exists():
+        return {}
+    with (folder / "comparison.csv").open(newline="") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def time_ratio(rows: dict[str, dict[str, str]]) -> float:
+    """CPU time of training with the tuned settings, in that with the defaults."""
+    return float(rows["tuned"]["cpu_seconds"]) / float(rows["default"]["cpu_seconds"])
+
+
+def outcome(folder: Path) -> str:
+    """The comparison as a table."""
+    rows = compared(folder)
+    if not rows:
+        return "The defaults were the best of all: there is nothing to compare."
+    lines = ["| settings | final evaluations | training episodes, last tenth |", "|---|---:|---:|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {interval(row)} | {interval(row, 'training')} |")
+    note = f"Mean return over {rows['tuned']['seeds']} seeds with its 95 % bootstrap interval, the environment's own. "
+    note += f"A run takes {time_ratio(rows):.2g} times the CPU time with the tuned settings."
+    return "\n".join([*lines, "", note])
 
 
 def index(folder: Path) -> str:
@@ -92,14 +114,13 @@ def index(folder: Path) -> str:
     :param folder: of the studies
     """
     lines = []
-    for table in sorted(folder.glob("*/comparison_table.csv")):
-        with table.open(newline="") as file:
-            rows = {row["method"]: row for row in csv.DictReader(file)}
-        title = (table.parent / "README.md").read_text().splitlines()[0].removeprefix("# ")
-        lines.append(
-            f"| [{table.parent.name}]({table.parent.name}/README.md) | {title} ",
-        )
-        lines[-1] += f"| {interval(rows['default'])} | {interval(rows['tuned'])} |"
+    for path in sorted(path.parent for path in folder.glob("*/README.md")):
+        rows = compared(path)
+        title = (path / "README.md").read_text().splitlines()[0].removeprefix("# ")
+        values = "the best of all | | "
+        if rows:
+            values = f"{interval(rows['default'])} | {interval(rows['tuned'])} | {time_ratio(rows):.2g}"
+        lines.append(f"| [{path.name}]({path.name}/README.md) | {title} | {values} |")
     return f"""# Tuned results
 
 One search for each reward and algorithm, on a small task with a small budget: 20 trials, the first of them the defaults, one
@@ -107,12 +128,13 @@ seed each. Then the best settings against the defaults, with what the method's t
 were not tuned on: return of the final evaluations, mean and 95 % bootstrap interval over seeds. `bash tuning/studies.sh`
 makes them all.
 
-| study | method and task | defaults | tuned |
-|---|---|---:|---:|
+| study | method and task | defaults | tuned | CPU time of a run, tuned to default |
+|---|---|---:|---:|---:|
 {chr(10).join(lines)}
 
-A search this small finds what a task with this budget wants above all, often a larger learning rate, and says little about
-other tasks. The settings are in each folder's `best.yml` and `best.py`.
+The budget of both is steps of the environment, so a search may find settings that train more on each step. And one this small
+finds what a task with this budget wants above all, often a larger learning rate, and says little about other tasks. The
+settings are in each folder's `best.yml` and `best.py`.
 """
 
 
