@@ -61,6 +61,7 @@ def test_an_exception_fails_its_trial_and_ends_nobody(study):
     assert told[1].user_attrs["reason"] == "RuntimeError: on fire" and len(outcomes(study)) == 4
 
 
+@pytest.mark.filterwarnings("ignore:The reported value is ignored")
 def test_ctrl_c_gives_the_trial_back_with_its_parameters_and_reports(study):
     def interrupted(trial):
         trial.suggest_float("x", 0, 1)
