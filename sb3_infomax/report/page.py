@@ -33,6 +33,7 @@ _ID = re.compile(
     r'\s(?:id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|xtick|ytick|legend|LineCollection|FillBetween\w*)_\d+")'
 )
 _FRACTION = re.compile(r"(-?\d+\.\d{2})\d+")
+_TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(r'<svg([^>]*?) (?:width|height)="[^"]*"([^>]*?) (?:width|height)="[^"]*"')
 
 
@@ -57,11 +58,21 @@ def inline_svg(svg: str, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = _SIZE.sub(r"<svg\1\2", svg, count=1)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{text(label)}"', 1)
-    svg = _ID.sub("", svg)
-    svg = re.sub(r"font-family:[^;\"]*;?", "", svg)
-    svg = re.sub(r"font: (?:(\w+) )?([\d.]+)px [^;\"]*", lambda m: f"font-size: {m[2]}px; font-weight: {m[1] or 400}", svg)
-    svg = _HEX.sub(lambda match: f"var(--k{match[1].lower()}, #{match[1].lower()})", svg)
-    return _FRACTION.sub(r"\1", svg)
+    return _TAG.sub(lambda match: plain_tag(match[0]), svg)
+
+
+def plain_tag(markup: str) -> str:
+    """One tag of a picture without what a page has no use for; what stands between tags, such as a label, is not touched.
+
+    :param markup: from ``<`` to ``>``
+    """
+    markup = _ID.sub("", markup)
+    markup = re.sub(r"font-family:[^;\"]*;?", "", markup)
+    markup = re.sub(
+        r"font: (?:(\w+) )?([\d.]+)px [^;\"]*", lambda m: f"font-size: {m[2]}px; font-weight: {m[1] or 400}", markup
+    )
+    markup = _HEX.sub(lambda match: f"var(--k{match[1].lower()}, #{match[1].lower()})", markup)
+    return _FRACTION.sub(r"\1", markup)
 
 
 def figure(pictures: dict[str, str], name: str, title: str, words: str) -> str:

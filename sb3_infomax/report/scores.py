@@ -1,7 +1,6 @@
 """One form for the runs of every source: task x method x seed x step, with return, length, success and time."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -273,15 +272,3 @@ class Scores:
             columns.append((self.final(task, method) - low) / (high - low))
         rows = max(map(len, columns), default=0)
         return np.stack([np.pad(c, (0, rows - len(c)), constant_values=np.nan) for c in columns], axis=1)
-
-    def with_measure(self, measure: str) -> "Scores":
-        """The same runs, seen otherwise."""
-        return replace(self, measure=measure)
-
-
-def by_method(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs of each method, in the order in which methods were given."""
-    groups: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault(run.method, []).append(run)
-    return groups

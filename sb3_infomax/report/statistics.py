@@ -138,10 +138,14 @@ def picks(scores: np.ndarray, rng: np.random.Generator, resamples: int) -> np.nd
     :param resamples: how many
     :return: shape (resamples, least common multiple of the numbers of runs, n_tasks), no NaN
     """
-    columns = _columns(scores)
-    length = math.lcm(*map(len, columns))
-    drawn = [column[rng.integers(0, len(column), (resamples, len(column)))] for column in columns]
+    drawn = _drawn(_columns(scores), rng, resamples)
+    length = math.lcm(*(draw.shape[1] for draw in drawn))
     return np.stack([np.repeat(draw, length // draw.shape[1], axis=1) for draw in drawn], axis=-1)
+
+
+def _drawn(columns: list[np.ndarray], rng: np.random.Generator, resamples: int) -> list[np.ndarray]:
+    """Of each task as many runs as it has, drawn with replacement, shape (resamples, n_runs)."""
+    return [column[rng.integers(0, len(column), (resamples, len(column)))] for column in columns]
 
 
 def _chunks(resamples: int, size: int) -> list[int]:
@@ -245,22 +249,34 @@ def efficiency_curve(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -
 # --- two methods
 
 
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
     """The probability that a run of X scores more than a run of Y on the same task, mean over tasks; a tie counts half.
 
     On each task it is the Mann-Whitney U divided by the number of pairs.
 
-    :param x: shape (..., n_runs, n_tasks)
-    :param y: shape (..., m_runs, n_tasks), the same tasks
+    :param x: shape (n_runs, n_tasks)
+    :param y: shape (m_runs, n_tasks), the same tasks
+    """
+    return float(np.mean([_wins(first, second) for first, second in _both(x, y)]))
+
+
+def _both(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The runs of two methods on each task."""
+    first, second = _columns(x), _columns(y)
+    if len(first) != len(second):
+        raise ValueError(f"Two methods are compared on the same tasks, not on {len(first)} and {len(second)}.")
+    return list(zip(first, second, strict=True))
+
+
+def _wins(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The share of pairs of runs in which the first scores more, a tie for half.
+
+    :param first: shape (..., n_runs)
+    :param second: shape (..., m_runs)
     :return: shape (...)
     """
-    x = balanced(x) if np.ndim(x) < 3 else x
-    y = balanced(y) if np.ndim(y) < 3 else y
-    if x.shape[-1] != y.shape[-1]:
-        raise ValueError(f"Two methods are compared on the same tasks, not on {x.shape[-1]} and {y.shape[-1]}.")
-    more = (x[..., :, None, :] > y[..., None, :, :]).mean(axis=(-3, -2))
-    equal = (x[..., :, None, :] == y[..., None, :, :]).mean(axis=(-3, -2))
-    return (more + equal / 2).mean(axis=-1)
+    first, second = first[..., :, None], second[..., None, :]
+    return ((first > second).mean(axis=(-2, -1)) + (first >= second).mean(axis=(-2, -1))) / 2
 
 
 def improvement(x: np.ndarray, y: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -271,11 +287,13 @@ def improvement(x: np.ndarray, y: np.ndarray, resamples: int = RESAMPLES, seed: 
     :param resamples: bootstrap samples
     :param seed: of the resampling
     """
-    first, second = balanced(x), balanced(y)
-    rng = np.random.default_rng(seed)
-    sizes = _chunks(resamples, first.size * len(second))
-    draws = [probability_of_improvement(picks(x, rng, size), picks(y, rng, size)) for size in sizes]
-    return _interval(float(probability_of_improvement(first, second)), np.concatenate(draws))
+    pairs, rng = _both(x, y), np.random.default_rng(seed)
+    ours, theirs = [first for first, _ in pairs], [second for _, second in pairs]
+    draws = []
+    for size in _chunks(resamples, sum(len(first) * len(second) for first, second in pairs)):
+        both = zip(_drawn(ours, rng, size), _drawn(theirs, rng, size), strict=True)
+        draws.append(np.mean([_wins(first, second) for first, second in both], axis=0))
+    return _interval(probability_of_improvement(x, y), np.concatenate(draws))
 
 
 def difference(x: np.ndarray, y: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -304,13 +322,13 @@ def permutation_p(x: np.ndarray, y: np.ndarray) -> float:
     """
     values: np.ndarray = np.zeros(1)
     chances: np.ndarray = np.ones(1)
-    pairs = list(zip(_columns(x), _columns(y), strict=True))
+    pairs = _both(x, y)
     for first, second in pairs:
         ours, theirs = _deals(first, second)
         values = np.round((values[:, None] + ours / len(pairs)).ravel(), 9)
         values, where = np.unique(values, return_inverse=True)
         chances = np.bincount(where.ravel(), (chances[:, None] * theirs).ravel())
-    observed = float(probability_of_improvement(x, y))
+    observed = probability_of_improvement(x, y)
     return float(min(chances[np.abs(values - 0.5) >= abs(observed - 0.5) - 1e-7].sum(), 1.0))
 
 
@@ -338,7 +356,7 @@ def smallest_p(x: np.ndarray, y: np.ndarray) -> float:
     :param x: shape (n_runs, n_tasks); only which runs there are matters
     :param y: shape (m_runs, n_tasks)
     """
-    ways = math.prod(math.comb(len(a) + len(b), len(a)) for a, b in zip(_columns(x), _columns(y), strict=True))
+    ways = math.prod(math.comb(len(a) + len(b), len(a)) for a, b in _both(x, y))
     return min(2 / ways, 1.0)
 
 

@@ -10,7 +10,7 @@ from runs_on_disk import stored_run
 
 from sb3_infomax.cli import main
 from sb3_infomax.report.analysis import analyse
-from sb3_infomax.report.page import ranges
+from sb3_infomax.report.page import inline_svg, ranges
 from sb3_infomax.report.report import write_report
 from sb3_infomax.report.sources import gather
 
@@ -61,6 +61,11 @@ def test_text_from_runs_stays_text_and_nothing_is_loaded(written):
     assert not re.search(r"(src|href)=\"(?!#)", text) and "url(http" not in text and "@import" not in text
     policy = next(attributes for tag, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy")
     assert policy["content"].startswith("default-src 'none'")
+
+
+def test_labels_in_a_picture_stay_as_they_are_while_its_coordinates_are_cut():
+    found = inline_svg('<svg width="9" height="9"><text x="1.23456">ppo+rnd:coef=0.00125 #D55E00</text></svg>', "a")
+    assert found.endswith('<text x="1.23">ppo+rnd:coef=0.00125 #D55E00</text></svg>')
 
 
 def test_the_tables_hold_the_numbers(written):

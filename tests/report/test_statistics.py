@@ -125,6 +125,17 @@ def test_improvement_counts_pairs_with_ties_as_half():
     assert difference(x + 2, x).value == 2.0
 
 
+def test_improvement_is_quick_where_every_task_has_another_number_of_runs():
+    """Their least common multiple is 2520, and 2520 squared pairs for each resample would not fit into any memory."""
+    x = np.arange(40.0).reshape(10, 4)
+    for task, runs in enumerate((10, 9, 8, 7)):
+        x[runs:, task] = np.nan
+    assert improvement(x, x, resamples=200).value == 0.5
+    assert probability_of_improvement(x + 100, x) == 1.0
+    with pytest.raises(ValueError, match="same tasks"):
+        improvement(x, x[:, :2])
+
+
 def brute_force_p(x, y):
     """Every way to deal out the names on two tasks."""
 
