@@ -57,6 +57,14 @@ NOISE_DEFAULTS: dict[str, dict[str, Any]] = {name: {"noise_type": "normal", "noi
 NOISES = {"normal": "NormalActionNoise", "ornstein-uhlenbeck": "OrnsteinUhlenbeckActionNoise"}
 
 
+def zoo_name(name: str) -> str:
+    """What the RL Zoo calls an algorithm of ours, Stable-Baselines3's or contrib's.
+
+    :param name: such as ``"recurrentppo"``, which is ``"ppo_lstm"`` there
+    """
+    return {target: alias for alias, target in ALIASES.items()}.get(name, name)
+
+
 def is_algorithm(name: str) -> bool:
     """Whether a short name is an algorithm's."""
     return name in ALIASES or name in SB3_ALGORITHMS or name in ALGORITHMS

@@ -120,16 +120,17 @@ def short_names(methods: list[str], longest: int = 28) -> dict[str, str]:
     return names
 
 
-def summarize(task: str, method: str, runs: list[RunRecord]) -> Summary:
+def summarize(task: str, method: str, runs: list[RunRecord], last_step: int | None = None) -> Summary:
     """The final scores of a method on a task.
 
     :param runs: all its runs, of which unfinished ones are only counted
+    :param last_step: what is later is left out; default: the end of the shortest
     """
     done = [run for run in runs if run.state == "finished"]
     if not done:
         return Summary(task, method, 0, len(runs))
     scores = Scores(tuple(done))
-    last = scores.last_step(task)
+    last = scores.last_step(task) if last_step is None else last_step
 
     def known(values: list[float]) -> float:
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
@@ -139,9 +140,9 @@ def summarize(task: str, method: str, runs: list[RunRecord]) -> Summary:
         method,
         len(done),
         len(runs),
-        evaluation=bootstrap(scores.final(task, method, "return")),
+        evaluation=bootstrap(scores.final(task, method, "return", last)),
         training=bootstrap(final(training_curve(done, last_step=last), last)),
-        success=bootstrap(scores.final(task, method, "success")),
+        success=bootstrap(scores.final(task, method, "success", last)),
         wall_seconds=known([run.wall_seconds for run in done]),
         cpu_seconds=known([run.cpu_seconds for run in done]),
     )
@@ -201,7 +202,8 @@ def summaries(scores: Scores) -> list[Summary]:
     order = sorted(dict.fromkeys((run.task, run.method) for run in runs), key=lambda pair: "+" in pair[1])
     tasks = list(dict.fromkeys(run.task for run in runs))
     order.sort(key=lambda pair: tasks.index(pair[0]))
-    return [summarize(t, m, [run for run in runs if (run.task, run.method) == (t, m)]) for t, m in order]
+    last = {task: scores.last_step(task) for task in scores.tasks}
+    return [summarize(t, m, [run for run in runs if (run.task, run.method) == (t, m)], last.get(t)) for t, m in order]
 
 
 def _aggregates(scores: Scores, scale: Scale, resamples: int, seed: int) -> dict[str, dict[str, Estimate]]:

@@ -74,8 +74,11 @@ class Comparison:
 
     @property
     def hopeless(self) -> bool:
-        """Whether so few runs could not have shown any difference, however large."""
-        return self.least_p * self.n_comparisons > LEVEL
+        """Whether so few runs could not have shown any difference, however large.
+
+        With unequal numbers of runs Holm's correction may still show one: others that are shown make it milder.
+        """
+        return not self.shown and self.least_p * self.n_comparisons > LEVEL
 
 
 def compare_pairs(

@@ -430,6 +430,7 @@ def again_command(runs: Iterable[RunRecord], task: str) -> str:
     words = ["sb3-infomax", "compare", *dict.fromkeys(run.settings["method"] for run in mine), "--env", task.split(" (")[0]]
     words += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else ",".join(map(str, seeds))]
     words += ["--timesteps", str(settings["timesteps"])] if settings.get("timesteps") else []
+    words += ["--budget", f"{settings['cpu_seconds']:.10g}s"] if settings.get("cpu_seconds") else []
     for name, option in (("env_kwargs", "--env-arg"), ("algo_kwargs", "--algo-arg")):
         values = settings.get(name) or {}
         words += [option, *(f"{key}={value}" for key, value in values.items())] if values else []
@@ -453,5 +454,6 @@ def method_notes(analysis: Analysis) -> list[str]:
         "Whether a method is better is decided by an exact two-sided permutation test of the probability of improvement (on "
         "one task: Mann-Whitney), with Holm's correction for all comparisons that are made together, and not by the "
         "interval: with few seeds bootstrap intervals are too narrow, those of 5 normal scores cover the truth about 83 "
-        "times in 100. What is said over several tasks is said of these tasks, not of others.",
+        "times in 100. What is said over several tasks is said of these tasks, not of others. Task by task, the "
+        "correction is for the pairs on each task alone: of 20 tasks on which nothing differs, one may well show some.",
     ]

@@ -235,9 +235,9 @@ class Scores:
         """The step until which every run on a task went."""
         return min(run.timesteps for run in self.runs if run.task == task)
 
-    def curves(self, task: str, method: str, measure: str | None = None) -> Curves:
-        """A measure over the steps, cut where the shortest run on the task ends."""
-        measure, runs, last = measure or self.measure, self.of(task, method), self.last_step(task)
+    def curves(self, task: str, method: str, measure: str | None = None, last_step: int | None = None) -> Curves:
+        """A measure over the steps, cut where the shortest run on the task ends, or before."""
+        measure, runs, last = measure or self.measure, self.of(task, method), last_step or self.last_step(task)
         if measure == "training":
             return training_curve(runs, last_step=last)
         return evaluation_curve(runs, measure, last)
@@ -246,15 +246,15 @@ class Scores:
         """The curves of every task and method."""
         return {task: {m: self.curves(task, m) for m in self.methods if self.of(task, m)} for task in self.tasks}
 
-    def final(self, task: str, method: str, measure: str | None = None) -> np.ndarray:
+    def final(self, task: str, method: str, measure: str | None = None, last_step: int | None = None) -> np.ndarray:
         """The score of each run: mean over the last tenth of the steps, or of its own steps where the budget is a time.
 
         :return: shape (n_seeds,)
         """
-        runs, measure = self.of(task, method), measure or self.measure
+        runs, measure, last = self.of(task, method), measure or self.measure, last_step or self.last_step(task)
         if measure != "training" and any(run.timed for run in runs):
             return np.concatenate([final(evaluation_curve([run], measure), run.timesteps) for run in runs])
-        return final(self.curves(task, method, measure), self.last_step(task))
+        return final(self.curves(task, method, measure, last), last)
 
     def matrix(
         self, method: str, scale: "dict[str, tuple[float, float]] | None" = None, tasks: list[str] | None = None

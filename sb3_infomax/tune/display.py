@@ -107,7 +107,7 @@ class StudyDisplay:
             what = "pruned" + ("" if last is None else f" at {trial.intermediate_values[last]:.4g}")
         else:
             what = f"FAILED: {trial.user_attrs.get('reason', 'no reason known')}"
-        default = " (the defaults)" if trial.user_attrs.get("task") == "trial 0" else ""
+        default = " (the defaults)" if self.plan.spec.is_default(trial) else ""
         return f"trial {trial.number}{default}: {what}  [{n_done}/{self.plan.n_trials}]"
 
     def note(self, n_done: int) -> str:

@@ -141,7 +141,7 @@ def conclude(study: "optuna.Study", plan: "Plan", console: "Console", rerun: int
     say(f"As a script ({out / 'best.py'}):\n\n{indented(snippet(run))}")
     names = ", ".join(str(path) for path in pictures if path is not None)
     say(f"Table: {out / 'trials.csv'}. Pictures: {names}")
-    if best.user_attrs.get("task") == "trial 0":
+    if spec.is_default(best):
         say("No settings were better than the defaults, so there is nothing to compare with them.")
         return 0
     if rerun:
@@ -162,7 +162,7 @@ def summary(trials: "list[FrozenTrial]", spec: StudySpec, best: "FrozenTrial") -
         f"Best of {len(trials)} trials ({counts['complete']} whole, {counts['pruned']} pruned, {counts['fail']} failed): "
         f"trial {best.number}, {what} {best.value:.4g}"
     ]
-    default = next((trial for trial in trials if trial.user_attrs.get("task") == "trial 0"), None)
+    default = next((trial for trial in trials if spec.is_default(trial) and trial.state == DONE[0]), None)
     if default is not None and default.value is not None and default.number != best.number:
         lines[0] += f"; the defaults have {default.value:.4g}"
     reasons = sorted({str(trial.user_attrs.get("reason")) for trial in trials if trial.state.name == "FAIL"})

@@ -57,10 +57,11 @@ def zoo_entry(spec: RunSpec) -> str:
     """
     import yaml
 
+    from sb3_infomax.compare.algorithms import zoo_name
     from sb3_infomax.compare.environments import is_atari
     from sb3_infomax.compare.worker import default_n_envs, normalization
 
-    algorithm = parse_method(spec.method).algorithm.name
+    algorithm = zoo_name(parse_method(spec.method).algorithm.name)
     policy, settings = policy_and_settings(spec)
     entry: dict[str, Any] = {"n_envs": default_n_envs(spec), "n_timesteps": spec.timesteps, "policy": policy}
     wrappers = zoo_wrappers(spec)

@@ -44,7 +44,7 @@ def tidy_axes(axes: "Axes", title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_history(axes: "Axes", trials: "list[FrozenTrial]") -> None:
+def draw_history(axes: "Axes", trials: "list[FrozenTrial]", spec: StudySpec) -> None:
     """Scores in the order of the trials, and the best so far."""
     whole = {trial.number: value_of(trial) for trial in trials if trial.state == DONE[0]}
     pruned = [trial for trial in trials if trial.state == DONE[1] and trial.intermediate_values]
@@ -56,7 +56,7 @@ def draw_history(axes: "Axes", trials: "list[FrozenTrial]") -> None:
     best = [max(value for other, value in whole.items() if other <= number) for number in numbers]
     axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
     for trial in trials:
-        if trial.number in whole and trial.user_attrs.get("task") == "trial 0":
+        if trial.number in whole and spec.is_default(trial):
             axes.axhline(whole[trial.number], color="#4D4D4D", linewidth=1, linestyle=":", label="the defaults")
     tidy_axes(axes, "score of each trial")
     axes.set_xlabel("trial")
@@ -72,7 +72,7 @@ def draw_study(study: "optuna.Study", spec: StudySpec, path: Path) -> Path:
     """
     plt = pyplot()
     figure, panels = plt.subplots(1, 2, figsize=(12, 4.6), dpi=150, layout="constrained")
-    draw_history(panels[0], list(outcomes(study).values()))
+    draw_history(panels[0], list(outcomes(study).values()), spec)
     found = list(importances(study).items())[:12][::-1]
     panels[1].barh([name for name, _ in found], [value for _, value in found], color=BLUE)
     tidy_axes(panels[1], "which settings decide (PED-ANOVA)" if found else "too few trials to say which settings decide")

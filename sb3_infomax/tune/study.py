@@ -41,6 +41,17 @@ class StudySpec:
     score: str = "last"
     pruner: str = "auto"
 
+    def __post_init__(self) -> None:
+        if self.pruner == "wilcoxon" and len(self.seeds) < WILCOXON_SEEDS:
+            raise UserError(
+                f"The Wilcoxon pruner compares seeds and needs at least {WILCOXON_SEEDS} of them, not {len(self.seeds)}: "
+                "give more --seeds or leave --pruner out."
+            )
+
+    def is_default(self, trial: "optuna.trial.FrozenTrial") -> bool:
+        """Whether a trial is the defaults: the first one, where the space of every setting has its default in it."""
+        return trial.user_attrs.get("task") == "trial 0" and set(self.search.start) == set(self.search.names)
+
     @property
     def timesteps(self) -> int:
         """Of each run."""

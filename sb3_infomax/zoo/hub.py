@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
 from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
 from sb3_infomax.callbacks.saved import SavedCallback
-from sb3_infomax.compare.algorithms import ALIASES, SB3_ALGORITHMS, resolve_algorithm
+from sb3_infomax.compare.algorithms import ALIASES, SB3_ALGORITHMS, resolve_algorithm, zoo_name
 from sb3_infomax.compare.spec import UserError
 from sb3_infomax.registry import ALGORITHMS
 from sb3_infomax.zoo.card import model_card
@@ -200,10 +200,9 @@ def algorithm_name(model: "BaseAlgorithm") -> str:
 
     :raises UserError: where it is none of Stable-Baselines3, sb3-contrib and this package
     """
-    short = {target: alias for alias, target in ALIASES.items()}
     for name in {**SB3_ALGORITHMS, **ALGORITHMS}:
         if type(model) is resolve_algorithm(name):
-            return short.get(name, name)
+            return zoo_name(name)
     raise UserError(f"{type(model).__name__} is not an algorithm that can be named on the Hub: save and upload it yourself.")
 
 

@@ -38,6 +38,12 @@ def test_more_comparisons_need_more_seeds():
     assert len([line for line in said(scores_of(finals), baseline="a") if "is better than a" in line]) == 4
 
 
+def test_what_a_milder_correction_shows_is_not_called_hopeless_as_well():
+    """4 against 4 runs twice would show nothing; beside a comparison that is shown, Holm asks for p of 0.05 only."""
+    text = said(scores_of({"ppo": [1, 2, 3, 4], "a": range(5, 13), "b": [6, 7, 8, 9]}), baseline="ppo")
+    assert len(text) == 2 and all("is better than ppo" in line for line in text)
+
+
 def test_three_seeds_on_each_of_three_tasks_can_be_enough():
     runs = [run for task in "XYZ" for run in scores_of({"ppo": [1, 2, 3], "ppo+emi": [7, 8, 9]}, task)]
     text = said(runs)

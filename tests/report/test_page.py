@@ -9,9 +9,11 @@ from runs_in_memory import scores_of
 from runs_on_disk import stored_run
 
 from sb3_infomax.cli import main
+from sb3_infomax.compare.spec import RunSpec
 from sb3_infomax.report.analysis import analyse
-from sb3_infomax.report.page import inline_svg, ranges
+from sb3_infomax.report.page import again_command, inline_svg, ranges
 from sb3_infomax.report.report import write_report
+from sb3_infomax.report.scores import RunRecord
 from sb3_infomax.report.sources import gather
 
 EVIL = "<script>alert(1)</script>"
@@ -138,3 +140,9 @@ def test_mistakes_get_one_sentence(tmp_path, monkeypatch, capsys, arguments, mes
 
 def test_ranges():
     assert ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+
+
+def test_the_command_that_makes_the_runs_again_has_their_budget_of_time(tmp_path):
+    settings = RunSpec("CartPole-v1", "ppo", cpu_seconds=90.0).to_json()
+    again = again_command([RunRecord("CartPole-v1", "ppo", 0, tmp_path, settings=settings)], "CartPole-v1")
+    assert again.startswith("sb3-infomax compare ppo --env CartPole-v1 --seeds 1 --budget 90s")

@@ -3,7 +3,7 @@ import pytest
 from runs_in_memory import record
 from runs_on_disk import stored_run
 
-from sb3_infomax.report.analysis import short_names, summarize
+from sb3_infomax.report.analysis import short_names, summaries, summarize
 from sb3_infomax.report.scores import (
     Curves,
     Scores,
@@ -77,3 +77,8 @@ def test_unequal_seeds_are_gaps_in_the_matrix():
 )
 def test_names_are_short_and_tell_methods_apart(methods, names):
     assert list(short_names(methods).values()) == names
+
+
+def test_the_table_of_methods_ends_at_the_common_step_too():
+    runs = [record([0, 5, 10], budget=100), record([0, 1, 2, 3, 4], method="ppo+emi", budget=200)]
+    assert [row.evaluation.value for row in summaries(gather(runs))] == [10.0, 2.0]

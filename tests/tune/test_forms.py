@@ -50,6 +50,10 @@ def test_an_entry_of_the_zoo_makes_the_same_callbacks(spec):
         assert entry["policy_kwargs"] == method.algorithm.settings["policy_kwargs"]
 
 
+def test_an_entry_names_the_algorithm_as_the_zoo_does():
+    assert "--algo ppo_lstm --env CartPole-v1" in zoo_entry(RunSpec("CartPole-v1", "recurrentppo", 64))
+
+
 def test_small_pictures_bring_their_convolutions_along():
     spec = RunSpec(PACMAN, "c51:policy_kwargs={'net_arch': []}", 100)
     entry = yaml.safe_load(zoo_entry(spec))[PACMAN]

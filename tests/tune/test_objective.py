@@ -1,6 +1,7 @@
 """What a trial is worth, and which trials are ended early; with made-up runs, so that every score is known."""
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -9,6 +10,7 @@ from sb3_infomax.compare.spec import RunSpec, UserError, parse_method
 from sb3_infomax.compare.storage import EVALUATION_COLUMNS, csv_text, write_json
 from sb3_infomax.tune.objective import Objective
 from sb3_infomax.tune.search import plan_search
+from sb3_infomax.tune.spaces import read_space
 from sb3_infomax.tune.study import StudySpec, claim_study, make_pruner, make_sampler
 from sb3_infomax.tune.work import outcomes, work
 from sb3_infomax.tune.worker import sampler_seed
@@ -94,6 +96,14 @@ def test_wilcoxon_needs_four_seeds():
     """With n seeds all lost, the signed-rank test's p is 1 / 2^n, and the pruner's level 0.1."""
     assert [spec_of(seeds=range(n)).pruning for n in (1, 3, 4)] == ["median", "median", "wilcoxon"]
     assert 1 / 2**3 > 0.1 > 1 / 2**4
+    with pytest.raises(UserError, match="needs at least 4 of them, not 2: give more --seeds"):
+        spec_of(seeds=(1, 2), pruner="wilcoxon")
+
+
+def test_a_first_trial_is_the_defaults_only_where_their_spaces_have_them_all():
+    first = optuna.trial.create_trial(value=1.0, user_attrs={"task": "trial 0"})
+    outside = plan_search("ppo", own={"ppo": read_space("ppo", {"gamma": {"low": 0.1, "high": 0.5}}, "here")})
+    assert spec_of().is_default(first) and not replace(spec_of(), search=outside).is_default(first)
 
 
 def test_a_score_that_is_no_number_fails_its_trial_with_a_reason(tmp_path):
