@@ -72,12 +72,18 @@ def unpack(text: str, run: Run) -> None:
 
     :param text: from :func:`pack`; only known names are read, so that nothing else can be written
     :param run: whose files they must be
-    :raises UserError: where they are another run's
+    :raises UserError: where they are another run's, or damaged; nothing is written then
     """
     inflate = zlib.decompressobj()
-    files = json.loads(inflate.decompress(base64.b85decode(text), MAX_BYTES))
-    record = json.loads(files["config.json"])
-    if not inflate.eof or run.spec.differences(RunSpec.from_json(record["spec"])):
+    try:
+        files = json.loads(inflate.decompress(base64.b85decode(text), MAX_BYTES))
+        stored = RunSpec.from_json(json.loads(files["config.json"])["spec"])
+        finished = json.loads(files["finished.json"])
+        if not (inflate.eof and isinstance(finished, dict) and all(isinstance(files[name], str) for name in FILES)):
+            raise TypeError("it is cut off, or no text of files")
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise UserError(f"What the study holds of {run.name} is damaged: choose another one with --study.") from error
+    if run.spec.differences(stored):
         raise UserError(f"The study holds another run under the name of {run.name}: choose another one with --study.")
     for name in FILES:
         write_atomic(run.folder.path / name, files[name])

@@ -1,4 +1,6 @@
+import base64
 import io
+import zlib
 
 import pytest
 from optuna.trial import TrialState
@@ -7,9 +9,9 @@ from runs_on_disk import stored_run
 
 from sb3_infomax.cli import main
 from sb3_infomax.compare.display import LineDisplay
-from sb3_infomax.compare.runner import plan
+from sb3_infomax.compare.runner import Run, plan
 from sb3_infomax.compare.spec import RunSpec, UserError
-from sb3_infomax.compare.storage import read_json, read_rows
+from sb3_infomax.compare.storage import RunFolder, read_json, read_rows
 from sb3_infomax.compare.worker import execute
 from sb3_infomax.tune.shared_comparison import FILES, SharedComparison, Sharing, pack, share, task_of, unpack
 from sb3_infomax.tune.storage import create_study, open_storage
@@ -59,6 +61,14 @@ def test_the_files_of_a_run_come_over_as_they_were(tmp_path):
     with pytest.raises(UserError, match="another run under the name of ppo seed 2"):
         unpack(pack(there.folder), other)
     assert not other.folder.finished.exists()
+
+
+@pytest.mark.parametrize("content", [b"no compressed text", zlib.compress(b"{}"), zlib.compress(b"[1]")])
+def test_damaged_files_are_told_in_a_sentence_and_none_is_written(tmp_path, content):
+    run = Run(RunSpec("CartPole-v1", "ppo", 100), RunFolder(tmp_path))
+    with pytest.raises(UserError, match="seed 0 is damaged: choose another one with --study"):
+        unpack(base64.b85encode(content).decode(), run)
+    assert not list(tmp_path.iterdir())
 
 
 def test_everybody_ends_with_all_runs_and_none_is_made_twice(study, tmp_path):
