@@ -76,8 +76,8 @@ steps; random actions bring about -250.
 **The budget is small**: four tasks of 40 episodes (the paper: 5,000), 11,600 to 18,100 steps and about 2,000 gradient steps
 of 32 transitions a run, half a minute to a minute of one core. All methods have the same network (three small convolutions
 and one layer of 128 on the native 21 x 19 picture), replay, exploration, three-step returns and discount 0.9, all in the
-script. They were looked for in about ten runs on seed 100, which is not reported, with DQN and C51 alone (queues that were broken off had
-shown seed 0 of these two, and of C51 with shifts, under earlier settings): with one-step
+script. They were looked for in about ten runs on seed 100, which is not reported, with DQN and C51 alone (queues that were
+broken off had shown seed 0 of these two, and of C51 with shifts, under earlier settings): with one-step
 returns and discount 0.95 C51 did not learn in this time, its distribution hardly left the uniform one. What DRIML adds is at
 its defaults, but for heads of 128 in the place of 512; shifts are of one cell. Eight environments change their task
 together, and each finishes the episode it is in.
