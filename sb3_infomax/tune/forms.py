@@ -181,8 +181,19 @@ def source(value: Any) -> str:
     return repr(value)
 
 
+def argument(name: str, value: Any) -> str:
+    """A keyword argument as source text; a long dictionary with a line for each of its items."""
+    line = f"{name}={source(value)}"
+    if len(line) <= 95 or not isinstance(value, dict):
+        return line
+    items = "".join(f"        {source(key)}: {source(item)},\n" for key, item in value.items())
+    return f"{name}={{\n{items}    }}"
+
+
 def call(function: str, positional: list[str], keywords: dict[str, Any]) -> str:
     """A call as source text, on one line where it fits."""
-    arguments = [*positional, *(f"{name}={source(value)}" for name, value in keywords.items())]
+    arguments = [*positional, *(argument(name, value) for name, value in keywords.items())]
     line = f"{function}({', '.join(arguments)})"
-    return line if len(line) <= 100 else f"{function}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+    if len(line) <= 100 and "\n" not in line:
+        return line
+    return f"{function}(\n" + "".join(f"    {text},\n" for text in arguments) + ")"
