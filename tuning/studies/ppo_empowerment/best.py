@@ -1,0 +1,36 @@
+from stable_baselines3 import PPO
+
+from sb3_infomax import IntrinsicReward
+from sb3_infomax.compare.environments import make_vec_env
+
+env = make_vec_env("CartPole-v1", n_envs=4, seed=0)
+model = PPO(
+    "MlpPolicy",
+    env,
+    n_steps=128,
+    n_epochs=4,
+    learning_rate=0.00731,
+    batch_size=64,
+    clip_range=0.2,
+    ent_coef=0.05,
+    max_grad_norm=2.0,
+    gamma=0.9,
+    gae_lambda=0.9,
+    seed=0,
+    verbose=1,
+)
+reward = IntrinsicReward(
+    module="empowerment",
+    module_kwargs={
+        "horizon": 3,
+        "learning_rate": 0.0001596,
+        "n_epochs": 2,
+        "n_components": 3,
+        "n_alternations": 1,
+    },
+    coef=0.05075,
+    center=False,
+    seed=0,
+)
+model.learn(3_000, callback=reward)
+model.save("tuned")
