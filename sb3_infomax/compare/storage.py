@@ -8,8 +8,9 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from sb3_infomax.compare.spec import RunSpec, UserError, jsonable, parse_value
 
 FORMAT = 1
+LOCK_SECONDS = 0.2  # between two looks at a folder that is in use
 EVALUATION_COLUMNS = ("timesteps", "episode", "return", "length", "success", "wall_seconds", "cpu_seconds")
 MONITOR_COLUMNS = ("r", "l", "t", "timesteps", "success")
 MOMENTS = "vecnormalize.pkl"  # the RL Zoo's name for it
@@ -135,6 +137,24 @@ def locked(folder: Path, busy: str, shared: bool = False) -> Iterator[None]:
             pass
         except OSError as error:
             raise UserError(busy) from error
+        yield
+
+
+@contextmanager
+def locked_when_free(folder: Path, check: Callable[[], None] | None = None) -> Iterator[None]:
+    """:func:`locked`, once a process that was believed dead and still works in the folder has let it go.
+
+    :param folder: an existing folder
+    :param check: called before each look; what it raises ends the waiting
+    """
+    with ExitStack() as held:
+        while True:
+            if check is not None:
+                check()
+            with suppress(UserError):
+                held.enter_context(locked(folder, "in use"))
+                break
+            time.sleep(LOCK_SECONDS)
         yield
 
 

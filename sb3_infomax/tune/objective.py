@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sb3_infomax.compare.spec import RunSpec, format_method, parse_method
-from sb3_infomax.compare.storage import RunFolder, locked, read_rows, write_json
+from sb3_infomax.compare.storage import RunFolder, locked_when_free, read_rows, write_json
 from sb3_infomax.compare.worker import execute
 from sb3_infomax.tune.retry import first_number
 from sb3_infomax.tune.study import StudySpec
@@ -69,13 +69,14 @@ class Objective:
                 self.report(trial, float(returns.mean()), point * steps // points)
 
         if not folder.claim(spec):
-            with locked(folder.path, f"{folder.path} is in use by another worker."):
-                self.train(
-                    spec,
-                    folder,
-                    lambda record: write_json(folder.progress, {**record, "pid": os.getpid()}, durable=False),
-                    on_evaluation=on_evaluation if first and self.spec.pruning == "median" else None,
-                )
+            with locked_when_free(folder.path):
+                if not folder.finished.exists():
+                    self.train(
+                        spec,
+                        folder,
+                        lambda record: write_json(folder.progress, {**record, "pid": os.getpid()}, durable=False),
+                        on_evaluation=on_evaluation if first and self.spec.pruning == "median" else None,
+                    )
         score = self.spec.score_of(read_rows(folder.evaluations))
         if not math.isfinite(score):
             raise Diverged(f"the evaluations of seed {spec.seed} are no numbers.")

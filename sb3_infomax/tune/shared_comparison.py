@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sb3_infomax.compare.runner import POLL_SECONDS, Run, plan, run_all
 from sb3_infomax.compare.spec import RunSpec, UserError, folder_name
-from sb3_infomax.compare.storage import RunFolder, locked, make_folder, read_rows, taking_turns, write_atomic
+from sb3_infomax.compare.storage import RunFolder, locked, locked_when_free, make_folder, read_rows, taking_turns, write_atomic
 from sb3_infomax.tune.storage import HEARTBEAT_SECONDS, alone, create_study, open_storage
 from sb3_infomax.tune.work import DONE, Watch, claim, enqueue, key_of, outcomes, run_trial, through_outages, work
 
@@ -157,11 +157,8 @@ class SharedComparison:
 
     def train(self, run: Run) -> None:
         """Run it here, unless a process that was believed dead has it, or has just finished it, in this very folder."""
-        while True:
-            self.check_stop()
-            with suppress(UserError), locked(run.folder.path, "in use"):
-                break
-            time.sleep(POLL_SECONDS)
+        with locked_when_free(run.folder.path, self.check_stop):
+            pass  # the process that trains it takes the lock for itself
         if run.folder.finished.exists():
             run.finish()
             return

@@ -76,7 +76,7 @@ def main(path: str, number: str) -> int:
 
     from sb3_infomax.tune.objective import Objective
     from sb3_infomax.tune.retry import first_number
-    from sb3_infomax.tune.work import DONE, work
+    from sb3_infomax.tune.work import DONE, is_lost, work
 
     th.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -84,6 +84,8 @@ def main(path: str, number: str) -> int:
     study, spec = open_study(read_json(folder / "study.json"), folder, int(number))
 
     def on_trial(trial: "FrozenTrial") -> None:
+        if is_lost(trial):
+            return  # we were believed dead: the folder is its retry's
         best = trial.state == DONE[0] and study.best_trial.number == trial.number
         tidy(folder / "trials" / str(first_number(trial)), keep_models=best)
 

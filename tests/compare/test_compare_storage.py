@@ -7,6 +7,7 @@ from sb3_infomax.compare.storage import (
     RunFolder,
     csv_text,
     locked,
+    locked_when_free,
     make_folder,
     read_json,
     read_rows,
@@ -69,6 +70,16 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path):
 
 def test_a_locked_folder_is_refused(tmp_path):
     with locked(tmp_path, "busy"), pytest.raises(UserError, match="busy"), locked(tmp_path, "busy"):
+        pass
+
+
+def test_waiting_for_a_locked_folder_ends_when_asked_and_its_own_lock_is_a_lock(tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with locked(tmp_path, "busy"), pytest.raises(KeyboardInterrupt), locked_when_free(tmp_path, stop):
+        pass
+    with locked_when_free(tmp_path), pytest.raises(UserError, match="busy"), locked(tmp_path, "busy"):
         pass
 
 

@@ -1,13 +1,14 @@
 """What a trial is worth, and which trials are ended early; with made-up runs, so that every score is known."""
 
 import math
+import threading
 from dataclasses import replace
 
 import optuna
 import pytest
 
 from sb3_infomax.compare.spec import RunSpec, UserError, parse_method
-from sb3_infomax.compare.storage import EVALUATION_COLUMNS, csv_text, write_json
+from sb3_infomax.compare.storage import EVALUATION_COLUMNS, RunFolder, csv_text, locked, write_json
 from sb3_infomax.tune.objective import Objective
 from sb3_infomax.tune.search import plan_search
 from sb3_infomax.tune.spaces import read_space
@@ -131,6 +132,21 @@ def test_seeds_that_are_finished_are_not_run_again(tmp_path):
     work(study, Objective(spec, tmp_path, train), 1)
     assert [path.rsplit("/", 1)[1] for path in done] == ["seed_1", "seed_2"]
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"] and study.best_params == {"ppo.gamma": 0.99}
+
+
+def test_a_retry_waits_for_a_worker_that_was_believed_dead_and_takes_its_run(tmp_path):
+    spec, done = spec_of(), []
+    train, folder = trainer(lambda gamma, seed, share: 7.0, done), RunFolder(tmp_path / "trials" / "0" / "seed_1000")
+    folder.path.mkdir(parents=True)
+    with locked(folder.path, "busy"):
+        retry = threading.Thread(target=lambda: done.append(study_of(spec, 1, tmp_path, train)))
+        retry.start()
+        retry.join(timeout=0.5)
+        assert retry.is_alive() and not done
+        train(spec.spec("ppo:gamma=0.99", 1000), folder, None)
+    retry.join(timeout=30)
+    path, study = done
+    assert path == str(folder.path) and study.best_value == 7.0
 
 
 def test_a_study_survives_json_and_knows_another_one():
