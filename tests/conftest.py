@@ -13,12 +13,17 @@ if "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "disable")
 
 import random
+import signal
 
 import numpy as np
 import pytest
 import torch as th
 
 th.set_num_threads(1)
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children: tests that send it would be ignored as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

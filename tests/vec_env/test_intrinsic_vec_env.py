@@ -39,7 +39,7 @@ def test_reward_is_the_weighted_sum_and_infos_tell_both_parts():
 def test_integer_rewards_do_not_cut_the_bonus():
     env = IntrinsicVecEnv(jump_envs(1, reward=lambda x: 1), Height, coef=1.0, normalize="none")
     rewards, _ = play(env, 5)
-    assert rewards.dtype == np.float32 and (rewards % 1 > 0).all()
+    assert rewards.dtype == np.float32 and (rewards % 1 > 0).any()  # heights are hundredths, and a whole one may be among them
 
 
 def test_unknown_successors_get_no_bonus():
