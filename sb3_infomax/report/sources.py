@@ -386,6 +386,7 @@ def gather(runs: Iterable[RunRecord], measure: str = "return", partial: bool = F
         return Scores((), measure, tuple(remarks), tuple(waiting))
     _refuse_nan(taken, measure)
     remarks += _unfinished_remarks(waiting, taken)
+    taken = [_without_bad_returns(run, remarks) for run in taken]
     scores = Scores(tuple(taken), measure, (), tuple(waiting))
     return replace(scores, remarks=(*remarks, *_budget_remarks(scores), *_missing_remarks(scores)))
 
@@ -404,6 +405,24 @@ def _refuse_nan(runs: list[RunRecord], measure: str) -> None:
         if bad.any():
             step = int(episodes.steps[bad][0])
             raise UserError(f"{run.source} has a {measure} that is no number at step {step}: leave this run out, or mend it.")
+
+
+def _without_bad_returns(run: RunRecord, remarks: list[str]) -> RunRecord:
+    """A run whose measure is sound keeps it, whatever its other returns are; those are left out.
+
+    :param run: with a measure that has passed
+    :param remarks: what is left out is told here
+    """
+    for kind, words in (("evaluations", "evaluation"), ("training", "training")):
+        episodes: Episodes = getattr(run, kind)
+        bad = ~np.isfinite(episodes.returns)
+        if bad.any():
+            step = int(episodes.steps[bad][0])
+            where = f"{run.name} has a {words} return that is no number at step {step}"
+            remarks.append(f"{where}: its {words} returns are left out.")
+            changed: dict[str, Any] = {kind: replace(episodes, returns=np.full(len(episodes), math.nan))}
+            run = replace(run, **changed)
+    return run
 
 
 def _told_apart(runs: list[RunRecord]) -> list[RunRecord]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 from runs_on_disk import stored_run
 
@@ -42,3 +43,14 @@ def test_a_return_that_is_no_number_leaves_the_runs_and_says_so(tmp_path):
     run = stored_run(tmp_path, 0, [0, float("nan"), 2])
     code, shown = conclude_here([run], tmp_path)
     assert code == 1 and "no number at step 50" in shown and not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("bad", ["inf", "nan"])
+def test_a_training_return_that_is_no_number_is_left_out_and_named(tmp_path, bad):
+    """The evaluations, which the report is about, are sound."""
+    runs = [stored_run(tmp_path, seed, [0, 1, 2 + seed]) for seed in range(2)]
+    monitor = runs[1].folder.monitor
+    monitor.write_text(monitor.read_text().replace("3,1,0,15", f"{bad},1,0,15"))
+    code, shown = conclude_here(runs, tmp_path)
+    said = "ppo seed 1 on CartPole-v1 has a training return that is no number at step 15: its training returns are left out."
+    assert code == 0 and said in (tmp_path / "report" / "report.md").read_text() and "Report: " in shown
