@@ -22,7 +22,13 @@ model = PPO(
 )
 reward = IntrinsicReward(
     module="empowerment_mine",
-    module_kwargs={"horizon": 1, "bound": "jsd", "learning_rate": 0.0002707, "n_epochs": 2},
+    module_kwargs={
+        "warmup_steps": 4,
+        "horizon": 1,
+        "bound": "jsd",
+        "learning_rate": 0.0002707,
+        "n_epochs": 2,
+    },
     coef=0.002771,
     center=False,
     seed=0,
