@@ -170,8 +170,10 @@ def probability_text(comparison: Comparison) -> str:
 
 
 def place(where: str, n_tasks: int) -> str:
-    """``on X``, or ``over 4 tasks``."""
-    return f"on {where}" if where else f"over these {n_tasks} tasks"
+    """``on X``, ``over these 4 tasks``, or of several the only one that every method ran on."""
+    if where:
+        return f"on {where}"
+    return f"over these {n_tasks} tasks" if n_tasks > 1 else "on the only task that all methods ran on"
 
 
 def sentence(comparison: Comparison, n_tasks: int = 1) -> Sentence:

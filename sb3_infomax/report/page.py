@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from sb3_infomax import __version__
-from sb3_infomax.compare.spec import RunSpec
+from sb3_infomax.compare.spec import RunSpec, format_value
 from sb3_infomax.report.analysis import Analysis
 from sb3_infomax.report.claims import Comparison, Name, Sentence, p_text
 from sb3_infomax.report.figures import colours
@@ -433,7 +433,7 @@ def again_command(runs: Iterable[RunRecord], task: str) -> str:
     words += ["--budget", f"{settings['cpu_seconds']:.10g}s"] if settings.get("cpu_seconds") else []
     for name, option in (("env_kwargs", "--env-arg"), ("algo_kwargs", "--algo-arg")):
         values = settings.get(name) or {}
-        words += [option, *(f"{key}={value}" for key, value in values.items())] if values else []
+        words += [option, *(f"{key}={format_value(value)}" for key, value in values.items())] if values else []
     words += ["--env-wrapper", *settings["env_wrappers"]] if settings.get("env_wrappers") else []
     defaults = {each.name: each.default for each in fields(RunSpec)}
     for name in ("n_envs", "eval_points", "eval_episodes", "eval_actions", "success_return", "normalize"):

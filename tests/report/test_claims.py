@@ -4,6 +4,7 @@ from runs_in_memory import scores_of
 
 from sb3_infomax.compare.spec import UserError
 from sb3_infomax.report.analysis import analyse
+from sb3_infomax.report.claims import place
 from sb3_infomax.report.normalization import choose_scale
 from sb3_infomax.report.references import reference
 from sb3_infomax.report.sources import gather
@@ -109,3 +110,8 @@ def test_a_scale_from_a_file(tmp_path, name, text, message):
 def test_published_references(env, limits):
     found = reference(env)
     assert (found and found[0]) == limits
+
+
+def test_the_place_of_a_claim_is_one_task_several_or_the_only_shared_one():
+    assert [place("X", 3), place("", 3)] == ["on X", "over these 3 tasks"]
+    assert place("", 1) == "on the only task that all methods ran on"

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +10,7 @@ from runs_in_memory import scores_of
 from runs_on_disk import stored_run
 
 from sb3_infomax.cli import main
-from sb3_infomax.compare.spec import RunSpec
+from sb3_infomax.compare.spec import RunSpec, parse_settings
 from sb3_infomax.report.analysis import analyse
 from sb3_infomax.report.page import again_command, inline_svg, ranges
 from sb3_infomax.report.report import write_report
@@ -146,3 +147,9 @@ def test_the_command_that_makes_the_runs_again_has_their_budget_of_time(tmp_path
     settings = RunSpec("CartPole-v1", "ppo", cpu_seconds=90.0).to_json()
     again = again_command([RunRecord("CartPole-v1", "ppo", 0, tmp_path, settings=settings)], "CartPole-v1")
     assert again.startswith("sb3-infomax compare ppo --env CartPole-v1 --seeds 1 --budget 90s")
+
+
+def test_the_command_that_makes_the_runs_again_keeps_texts_that_look_like_numbers(tmp_path):
+    settings = RunSpec("CartPole-v1", "ppo", timesteps=90, env_kwargs={"version": "8"}).to_json()
+    words = shlex.split(again_command([RunRecord("CartPole-v1", "ppo", 0, tmp_path, settings=settings)], "CartPole-v1"))
+    assert parse_settings([words[words.index("--env-arg") + 1]]) == {"version": "8"}
