@@ -41,7 +41,7 @@ class Screen(FeatureEncoder):
 
 
 def test_local_terms_find_the_ordered_patch_of_an_ising_screen():
-    """T5: near 0 inside, at least log 48 = 3.87 at the 13 locations that do not see the patch."""
+    """T5: below 0.05 inside, at least log 48 = 3.87 at the 13 locations that do not see the patch."""
     world, rng, encoder = IsingPatch(n_chains=96, rng=np.random.default_rng(0)), np.random.default_rng(1), Screen()
     module = InfoNCE(SCREEN, spaces.Discrete(2), encoder, dim=64, lambda_ll=1.0, lambda_gg=0.0, actions="none")
     frames = [world.reset()]
@@ -63,7 +63,7 @@ def test_local_terms_find_the_ordered_patch_of_an_ising_screen():
             maps.append(-scores.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1).mean(dim=-1))
     loss = th.stack(maps).mean(dim=0).reshape(7, 7)
     # locations are 8 pixels apart and see 36: those at index 6 begin at pixel 48, the patch ends at 42
-    assert loss[:3, :3].mean() < 0.15
+    assert loss[:3, :3].mean() < 0.05
     outside = th.cat([loss[6], loss[:6, 6]])
     assert len(outside) == 13 and outside.min() > np.log(48)
 
