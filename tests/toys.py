@@ -18,6 +18,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
+from sb3_infomax.c51.c51 import C51
 from sb3_infomax.common.policies import TwoHeadActorCriticPolicy
 from sb3_infomax.mirl.mirl import MIRL
 from sb3_infomax.rewards.base import RewardModule
@@ -210,6 +211,7 @@ LEARNERS: dict[str, tuple[type[BaseAlgorithm], Any, Callable[[], DummyVecEnv], d
     "DQN-n-step": (DQN, "MlpPolicy", lambda: jump_envs(2), {**OFF_POLICY, "n_steps": 3}),
     "DQN-HER": (DQN, "MultiInputPolicy", lambda: goal_env(False), HER),
     "QRDQN": (QRDQN, "MlpPolicy", lambda: jump_envs(2), OFF_POLICY),
+    "C51-double": (C51, "MlpPolicy", lambda: jump_envs(2), {**OFF_POLICY, "double_q": True}),
     "MIRL-double": (MIRL, "MlpPolicy", lambda: jump_envs(2), {**OFF_POLICY, "double_q": True}),
     "SAC": (SAC, "MlpPolicy", lambda: jump_envs(2, action_space=box()), OFF_POLICY),
     "SAC-n-step": (SAC, "MlpPolicy", lambda: jump_envs(2, action_space=box()), {**OFF_POLICY, "n_steps": 3}),

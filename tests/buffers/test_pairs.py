@@ -131,10 +131,17 @@ def test_with_k_1_every_stored_transition_is_a_pair():
 
 @pytest.mark.parametrize("sampler", [replay(40, 2), rollout(40, 2)], ids=["replay", "rollout"])
 def test_the_observation_that_ends_an_episode_is_a_later_one(sampler):
-    pairs = sampler.draw(80, FixedHorizon(2))
-    last = {tuple(row) for row in all_pairs(sampler, 1)}
-    terminal = [tuple(row) not in last for row in pairs.later_observations.long().tolist()]
-    assert any(terminal) and pairs.valid.any()
+    """T6: that of every episode that is over, two steps before it, is in a valid pair."""
+    assert sampler.n_steps == 40
+    where = sampler.place(np.arange(80))
+    before, after = (frames.long().tolist() for frames in (sampler.observations(where), sampler.next_observations(where)))
+    newest = {env: episode for env, episode, _ in sorted(after)}
+    last = {(env, episode): step for env, episode, step in sorted(after)}
+    terminal = {(env, episode, step) for (env, episode), step in last.items() if episode < newest[env]}
+    terminal = {(env, episode, step) for env, episode, step in terminal if [env, episode, step - 2] in before}
+    pairs = sampler.gather(sampler.look(np.arange(80), FixedHorizon(2)))
+    assert len(terminal) > 5 and terminal <= {tuple(row) for row in pairs.later_observations[pairs.valid].long().tolist()}
+    assert not violations(pairs).any()
 
 
 @pytest.mark.parametrize("make", [replay, rollout])

@@ -229,10 +229,25 @@ def test_the_networks_learn_from_the_very_pictures_that_the_agent_saw(algorithm,
     """The released code of DRIML acts on (R, G, B) and trains on three blue channels."""
     settings = {"policy_kwargs": None, "learning_starts": 0, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}
     model = make(algorithm, DummyVecEnv([Colours] * 2), "CnnPolicy", n_steps=n_steps, **settings)
-    seen, learned = set(), set()
+    seen, learned, bootstrapped = set(), set(), set()
     names = lambda pictures: {tuple(picture[:, 0, 0].tolist()) for picture in pictures}  # noqa: E731
     predict, compute_loss = model.policy.predict, model._compute_loss
     model.policy.predict = lambda observation, *rest: seen.update(names(observation)) or predict(observation, *rest)
-    model._compute_loss = lambda data: learned.update(names(data.observations)) or compute_loss(data)
+
+    def loss(data):
+        learned.update(names(data.observations)), bootstrapped.update(names(data.next_observations[data.dones[:, 0] == 0]))
+        return compute_loss(data)
+
+    model._compute_loss = loss
+    if algorithm is DRIML:
+        auxiliary_loss = model.auxiliary.loss
+
+        def loss_of_pairs(pairs, *rest):
+            inside = pairs.later_observations[:, 0, 0, 0] % 7 != 0  # those that end episodes are never acted on
+            bootstrapped.update(names(pairs.later_observations[pairs.valid & inside]))
+            return auxiliary_loss(pairs, *rest)
+
+        model.auxiliary.loss = loss_of_pairs
     model.learn(100)
-    assert len(learned) > 20 and learned <= seen
+    model.policy.predict(model._last_obs)  # the newest ones were not acted on yet
+    assert len(learned) > 20 and learned <= seen and len(bootstrapped) > 20 and bootstrapped <= seen

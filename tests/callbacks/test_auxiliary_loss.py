@@ -33,6 +33,8 @@ from sb3_infomax.registry import AUXILIARY
 from sb3_infomax.rewards.base import NonFiniteError
 
 ALGORITHMS = [name for name in LEARNERS if name != "TRPO"]
+#: those that have a CnnPolicy
+PICTURES = ["PPO", "A2C", "RecurrentPPO", "MaskablePPO", "DQN", "QRDQN", "C51-double", "SAC", "TD3", "TQC"]
 SMALL = {"dim": 8, "batch_size": 16}
 
 
@@ -133,7 +135,7 @@ def test_a_run_is_bit_identical_to_one_on_the_sum_written_by_hand(learner):
     assert not same_run(plain_run(learner), ours)
 
 
-@pytest.mark.parametrize("learner", ["PPO", "RecurrentPPO", "DQN", "SAC"])
+@pytest.mark.parametrize("learner", PICTURES)
 def test_with_pictures_too(learner):
     ours = with_pictures(learner).learn(48, callback=AuxiliaryLoss(FixedLoss, 0.7))
     model = with_pictures(learner)
@@ -193,6 +195,21 @@ def test_knobs_of_the_heads(knob):
         return callback.module.terms["gg"].psi.output.weight
 
     assert th.equal(result(), result()) and not th.equal(result(), result(**knob))
+
+
+def test_the_gradient_of_the_heads_is_clipped_and_the_encoders_left_to_the_learner():
+    norms, callback = [], infonce(10.0, max_grad_norm=0.01)
+    model = make("PPO", max_grad_norm=1e6)
+
+    def watch(*_):
+        parameters = callback.optimizer.param_groups[0]["params"], [*callback.encoder.parameters()]
+        norms.append([th.cat([each.grad.flatten() for each in part if each.grad is not None]).norm() for part in parameters])
+
+    # the first rollout ends before the first of the heads' steps
+    attach = Call(rollout_end=lambda _: None if norms else callback.optimizer.register_step_pre_hook(watch))
+    model.learn(32, callback=[callback, attach])
+    heads_norm, encoder_norm = th.tensor(norms).unbind(dim=1)
+    assert th.allclose(heads_norm, th.full_like(heads_norm, 0.01), rtol=1e-3) and encoder_norm.min() > 0.1
 
 
 def test_heads_have_the_learners_rate_by_default():
@@ -317,8 +334,27 @@ def with_pictures(learner):
     return algorithm("CnnLstmPolicy" if recurrent else "CnnPolicy", env, **copy.deepcopy(settings))
 
 
+def stores_a_line(model):
+    """Column 10 of stored pictures is white: pictures of one colour do not show that they move."""
+    add = model.replay_buffer.add
+
+    def add_with_line(obs, next_obs, *args):
+        obs, next_obs = obs.copy(), next_obs.copy()
+        obs[..., 10] = next_obs[..., 10] = 255
+        return add(obs, next_obs, *args)
+
+    model.replay_buffer.add = add_with_line
+    return model
+
+
+@functools.cache
+def plain_run_with_pictures(learner, line):
+    model = with_pictures(learner)
+    return fingerprint((stores_a_line(model) if line else model).learn(48))
+
+
 @pytest.mark.parametrize("loss", sorted(SETTINGS))
-@pytest.mark.parametrize("learner", ["PPO", "A2C", "RecurrentPPO", "MaskablePPO", "DQN", "QRDQN", "SAC", "TD3", "TQC"])
+@pytest.mark.parametrize("learner", PICTURES)
 def test_every_loss_runs_on_every_algorithm_with_pictures(learner, loss):
     assert set(SETTINGS) == set(AUXILIARY)
     model, callback = with_pictures(learner), AuxiliaryLoss(loss, loss_kwargs=SETTINGS[loss])
@@ -326,18 +362,25 @@ def test_every_loss_runs_on_every_algorithm_with_pictures(learner, loss):
         with pytest.raises(ValueError, match="use it off-policy"):
             model.learn(48, callback=callback)
         return
-    before = fingerprint(model)
-    model.learn(48, callback=callback)
-    assert not same_run(before, model)
+    line = loss == "shift"
+    (stores_a_line(model) if line else model).learn(48, callback=callback)
+    assert not same_run(plain_run_with_pictures(learner, line), model)
     assert loss == "shift" or callback.n_steps > 0
 
 
-@pytest.mark.parametrize("horizon", ["fix", "randk", "ada"])
-@pytest.mark.parametrize("learner", ["PPO", "MaskablePPO", "DQN", "QRDQN"])
-def test_every_horizon_runs_with_vectors(learner, horizon):
+DISCRETE = ["PPO", "A2C", "RecurrentPPO", "MaskablePPO", "DQN", "QRDQN", "C51-double"]
+
+
+@pytest.mark.parametrize(
+    ("learner", "horizon"),
+    [(learner, horizon) for learner in DISCRETE for horizon in ("fix", "randk", "ada")]
+    + [(learner, "randk") for learner in ("PPO-box", "SAC", "TD3", "DDPG", "TQC", "CrossQ")],
+)
+def test_infonce_runs_with_vectors_and_changes_what_is_learned(learner, horizon):
     callback = infonce(loss_kwargs={"horizon": horizon})
-    make(learner).learn(STEPS, callback=callback)
-    assert callback.n_steps > 0
+    model = make(learner).learn(STEPS, callback=callback)
+    assert callback.n_steps > 0 and not same_run(plain_run(learner), model)
+    assert model.logger.name_to_value["auxiliary/infonce_valid"] > 0
 
 
 def test_same_trajectory_negatives_in_live_training():
@@ -345,6 +388,12 @@ def test_same_trajectory_negatives_in_live_training():
         callback = infonce(loss_kwargs={"negatives": "trajectory", "n_trajectories": 2})
         make(learner).learn(STEPS, callback=callback)
         assert callback.n_steps > 0
+        recorder = AuxiliaryLoss(Recorder, loss_kwargs={"k": 1, "negatives": "trajectory", "n_trajectories": 2})
+        make(learner).learn(STEPS, callback=recorder)
+        for pairs in recorder.module.seen:
+            for number in pairs.trajectory.unique():
+                x = newest(pairs.observations)[(pairs.trajectory == number) & pairs.valid]
+                assert x.max() - x.min() <= 4 and len(x.unique()) == len(x)  # steps of one episode, each once
 
 
 def test_running_statistics_of_the_encoder_are_the_learners_own():
@@ -360,23 +409,17 @@ def test_running_statistics_of_the_encoder_are_the_learners_own():
 
 @pytest.mark.parametrize("learner", ["DQN", "SAC"])
 def test_shift_moves_what_the_learner_trains_on_and_not_what_it_acts_on(learner):
-    model, columns = with_pictures(learner), {True: set(), False: set()}
-    train, add, training = model.train, model.replay_buffer.add, []
+    model, columns = stores_a_line(with_pictures(learner)), {True: set(), False: set()}
+    train, training = model.train, []
 
     def marked_train(*args, **kwargs):
         training.append(True)
         train(*args, **kwargs)
         training.clear()
 
-    def add_with_line(obs, next_obs, *args):
-        obs, next_obs = obs.copy(), next_obs.copy()
-        obs[..., 10] = next_obs[..., 10] = 255  # pictures of one colour do not show that they move
-        return add(obs, next_obs, *args)
-
     def watch(_, inputs, output):
         columns[bool(training)] |= set((inputs[0] == 1.0).all(dim=2).nonzero()[:, 2].tolist())
 
-    model.replay_buffer.add = add_with_line
     # below the wrapper that runs the next train() of the class
     type_of_model = type("Marked", (type(model),), {"train": lambda self, *args, **kwargs: marked_train(*args, **kwargs)})
     model.__class__ = type_of_model

@@ -102,7 +102,20 @@ def test_the_gradient_reaches_encoder_heads_and_action_encoder_but_not_the_layer
     heads = {f"auxiliary.{name}" for name, _ in model.auxiliary.named_parameters()}
     assert heads <= added and any("action_encoder" in name for name in heads)
     assert not any(name.startswith(("q_net.q_net", "q_net_target")) for name in added)
-    assert th.equal(both["q_net.q_net.0.weight"], alone["q_net.q_net.0.weight"])
+    assert all(th.equal(both[f"q_net.q_net.0.{name}"], alone[f"q_net.q_net.0.{name}"]) for name in ("weight", "bias"))
+
+
+def test_the_auxiliary_loss_alone_has_no_gradient_on_the_layer_of_c51():
+    """T10: exactly none there and on the target network, some on every other parameter."""
+    model = make_cnn(horizon="ada", **ALL_TERMS)
+    data = last_batch(model)
+    model.policy.optimizer.zero_grad()
+    model._auxiliary_loss(data, model.encoder(data.observations))[0].backward()
+    for name, parameter in model.policy.named_parameters():
+        if name.startswith(("q_net.q_net", "q_net_target")):
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad is not None and (parameter.grad != 0).any(), name
 
 
 @pytest.mark.parametrize("make_model", [make, make_cnn])

@@ -24,7 +24,7 @@ def flip_rates(beta, n_sweeps, sweep=ising_sweep):
 def test_a_cold_lattice_coarsens_and_a_warm_one_keeps_flipping():
     cold, warm = flip_rates(2.5, 26), flip_rates(0.4, 26)
     assert cold[0] == pytest.approx(0.31, abs=0.02) and cold[25] < 0.03
-    assert warm[25] == pytest.approx(0.19, abs=0.02)
+    assert warm[5:] == pytest.approx([0.19] * 21, abs=0.02)  # it stays there
 
 
 @pytest.mark.parametrize("beta", [2.5, 0.4])
