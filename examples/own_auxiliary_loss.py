@@ -25,11 +25,9 @@ class InverseDynamics(AuxiliaryModule):
     def loss(self, pairs, encode, features=None):
         now, later = (x.global_vector for x in self.encode_pairs(pairs, encode, features))
         logits = self.head(th.cat([now, later], dim=1))[pairs.valid]
-        loss = F.cross_entropy(logits, pairs.actions[pairs.valid].reshape(-1))
-        return loss, {
-            "loss": loss,
-            "accuracy": (logits.argmax(dim=1) == pairs.actions[pairs.valid].reshape(-1)).float().mean(),
-        }
+        taken = pairs.actions[pairs.valid].reshape(-1)
+        loss = F.cross_entropy(logits, taken)
+        return loss, {"loss": loss, "accuracy": (logits.argmax(dim=1) == taken).float().mean()}
 
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -38,8 +36,6 @@ arguments = parser.parse_args()
 
 env = make_vec_env("CartPole-v1", n_envs=8, seed=0)
 model = PPO("MlpPolicy", env, n_steps=128, batch_size=256, n_epochs=4, learning_rate=1e-3, seed=0, verbose=1)
-model.learn(
-    arguments.timesteps, log_interval=8, callback=AuxiliaryLoss(InverseDynamics, coef=0.1, loss_kwargs={"batch_size": 64})
-)
-mean, _ = evaluate_policy(model, make_vec_env("CartPole-v1", n_envs=1, seed=1), n_eval_episodes=10)
-print(f"mean return of 10 episodes: {mean:.0f}")
+auxiliary = AuxiliaryLoss(InverseDynamics, coef=0.1, loss_kwargs={"batch_size": 64})
+model.learn(arguments.timesteps, log_interval=8, callback=auxiliary)
+print("mean return of 10 episodes:", evaluate_policy(model, make_vec_env("CartPole-v1", seed=1), n_eval_episodes=10)[0])

@@ -195,6 +195,24 @@ def test_negatives_of_the_same_trajectory_are_a_batch_of_their_own():
     assert all(drawn.trajectory is not None for drawn in pairs) and len(pairs) == len(batches)
 
 
+def test_the_adaptive_horizon_does_not_collapse_while_driml_trains():
+    """The released code's k falls to 1 within 20 updates; here it comes to what actions that are mostly repeated say."""
+    settings = {"horizon": "ada", "batch_size": 128, "buffer_size": 2000, "learning_rate": 5e-3}
+    model, stay = make(jump_envs(2, action_space=spaces.Discrete(5)), **settings).learn(8), 0.85
+    buffer, random = model.replay_buffer, np.random.default_rng(0)
+    buffer.full, buffer.dones[:] = True, 0.0
+    for row in range(1, len(buffer.actions)):
+        others = (buffer.actions[row - 1] + random.integers(1, 5, (2, 1))) % 5
+        buffer.actions[row] = np.where(random.random((2, 1)) < stay, buffer.actions[row - 1], others)
+    model.train(gradient_steps=150, batch_size=128)
+    ks = []
+    for _ in range(20):
+        model.train(gradient_steps=1, batch_size=128)
+        ks.append(model.logger.name_to_value["auxiliary/infonce_k_mean"])
+    goes_on = stay**2 + (1 - stay) ** 2 / 4  # with the true p(a' | a)
+    assert np.mean(ks) == pytest.approx((1 - goes_on) + sum(goes_on**j for j in range(1, 14)), rel=0.15)
+
+
 def test_what_the_replay_buffer_is_lent_is_gone_after_training(tmp_path):
     model = make().learn(60)
     assert "_get_samples" not in vars(model.replay_buffer)
