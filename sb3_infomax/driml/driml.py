@@ -100,7 +100,7 @@ class DRIML(C51):
         self.coef = as_schedule("coef", coef)
         weights = {"lambda_ll": lambda_ll, "lambda_lg": lambda_lg, "lambda_gl": lambda_gl, "lambda_gg": lambda_gg}
         own = {"horizon": horizon, "k": k, "actions": actions} | weights
-        if twice := sorted(own.keys() & (infonce_kwargs or {}).keys()):
+        if twice := sorted({"batch_size", *own} & (infonce_kwargs or {}).keys()):
             raise ValueError(f"Give {', '.join(twice)} to the algorithm itself, not in infonce_kwargs.")
         policy_kwargs = (policy_kwargs or {}) | {"infonce_kwargs": own | (infonce_kwargs or {})}
         # where the last batch came from, while it is trained on

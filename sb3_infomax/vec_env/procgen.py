@@ -115,18 +115,32 @@ def _check(game: str, mode: str, start_level: int, num_levels: int, options: dic
 
 def _available_backend() -> str:
     """The preferred one of what is installed, with a sentence where nothing is."""
-    missing = "Procgen needs EnvPool (Python 3.11 or newer): pip install 'sb3-infomax[procgen]'"
-    if importlib.util.find_spec("envpool") is not None:
-        try:
-            import envpool.procgen
+    for backend in BACKENDS:
+        if _missing(backend) is None:
+            return backend
+    raise ImportError(f"{_missing('envpool')}; or, with NumPy 1, the original: pip install procgen-mirror.")
 
-            envpool.procgen.ProcgenEnvSpec  # noqa: B018  (raises where Qt is missing)
-            return "envpool"
-        except ImportError:
-            missing = "EnvPool is installed, but the Qt 5 that its Procgen needs is not: apt-get install libqt5gui5"
-    if importlib.util.find_spec("procgen") is not None:
-        return "gym3"
-    raise ImportError(f"{missing}; or, with NumPy 1, the original: pip install procgen-mirror.")
+
+def _missing(backend: str) -> str | None:
+    """What to install for a backend, None where it runs."""
+    if backend == "gym3":
+        here = importlib.util.find_spec("procgen") is not None
+        return None if here else "The original Procgen, which needs NumPy 1, is not installed: pip install procgen-mirror"
+    if importlib.util.find_spec("envpool") is None:
+        return "Procgen needs EnvPool (Python 3.11 or newer): pip install 'sb3-infomax[procgen]'"
+    try:
+        import envpool.procgen
+
+        envpool.procgen.ProcgenEnvSpec  # noqa: B018  (raises where Qt is missing)
+    except ImportError:
+        return "EnvPool is installed, but the Qt 5 that its Procgen needs is not: apt-get install libqt5gui5"
+    return None
+
+
+def _require(backend: str) -> None:
+    """:raises ImportError: one sentence where a backend that was asked for by name is not installed"""
+    if missing := _missing(backend):
+        raise ImportError(f"{missing}.")
 
 
 class ProcgenVecEnv(VecEnv):
@@ -217,6 +231,7 @@ class EnvPoolProcgen(ProcgenVecEnv):
         super().__init__(game, n_envs, seed, num_threads, settings)
 
     def _make_pool(self) -> Any:
+        _require("envpool")
         import envpool
 
         settings = dict(self.settings)
@@ -264,6 +279,7 @@ class Gym3Procgen(ProcgenVecEnv):
     """
 
     def _make_pool(self) -> Any:
+        _require("gym3")
         from procgen import ProcgenGym3Env
 
         return ProcgenGym3Env(

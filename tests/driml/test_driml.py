@@ -316,6 +316,7 @@ BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
         ({"k": 0}, "k must be a whole number of at least 1"),
         ({"coef": "much"}, "coef must be a finite number or a schedule"),
         ({"infonce_kwargs": {"k": 2}}, "Give k to the algorithm itself"),
+        ({"infonce_kwargs": {"batch_size": 16}}, "Give batch_size to the algorithm itself"),
         ({"dueling": True}, "the two streams of dueling=True have no layer in common"),
         ({"policy_kwargs": {"net_arch": []}}, "no hidden layer"),
         ({"policy": C51.policy_aliases["MlpPolicy"]}, "needs a policy that derives from DRIMLPolicy, got C51Policy"),

@@ -11,7 +11,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from toys import Call
 
-from sb3_infomax import IntrinsicReward, IntrinsicVecEnv
+from sb3_infomax import AuxiliaryLoss, AuxiliaryModule, IntrinsicReward, IntrinsicVecEnv
 from sb3_infomax.compare.algorithms import algorithm_settings
 from sb3_infomax.compare.check import tally
 from sb3_infomax.compare.environments import has_time_limit, is_video_game, make_vec_env
@@ -270,6 +270,16 @@ def test_what_to_install_is_one_sentence(monkeypatch):
         make_procgen("coinrun")
 
 
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("envpool", r"pip install 'sb3-infomax\[procgen\]'\.$"), ("gym3", r"needs NumPy 1, .* pip install procgen-mirror\.$")],
+)
+def test_a_build_that_is_asked_for_by_name_and_not_there_is_one_sentence_too(monkeypatch, backend, message):
+    only(monkeypatch)
+    with pytest.raises(ImportError, match=message):
+        make_procgen("coinrun", backend=backend)
+
+
 class StandIn:
     """The original's interface, by its documentation: resets inside of a step. The picture counts the steps of an episode."""
 
@@ -349,6 +359,29 @@ def test_the_originals_unknown_ends_get_no_bonus(original, algorithm):
     else:
         reader = callback.stream.reader
         np.testing.assert_array_equal(reader.unknown.sum(0), model.replay_buffer.dones.sum(0))
+
+
+class Recorder(AuxiliaryModule):
+    """Keeps what it is given."""
+
+    def loss(self, pairs, encode, features=None):
+        self.__dict__.setdefault("seen", []).append(pairs)
+        loss = 0.0 * encode(pairs.observations).global_vector.sum()
+        return loss, {"loss": loss}
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN])
+def test_the_originals_unknown_ends_are_no_pairs(original, algorithm):
+    """The picture counts the steps of an episode, and what follows its last one is another episode's first."""
+    settings = {"n_steps": 30, "batch_size": 90, "n_epochs": 1} if algorithm is PPO else {"learning_starts": 60}
+    settings |= {"buffer_size": 600} if algorithm is DQN else {}
+    callback = AuxiliaryLoss(Recorder)
+    with pytest.warns(UserWarning, match="no pair ends with them"):
+        algorithm("MlpPolicy", make_procgen("coinrun", 3, seed=7), seed=0, **settings).learn(90, callback=callback)
+    pairs = callback.module.seen[0]
+    now, later = (x[pairs.valid].flatten(1)[:, 0] for x in (pairs.observations, pairs.later_observations))
+    assert len(now) > 50 and th.equal(later.int(), now.int() + 1)
+    assert not pairs.valid.all() if algorithm is PPO else pairs.valid.all()  # replay draws others in their place
 
 
 def test_the_originals_unknown_ends_are_marked_for_the_reward_wrapper_too(original):
