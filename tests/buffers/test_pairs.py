@@ -8,7 +8,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer, RolloutBuffer
 
-from sb3_infomax.auxiliary.horizon import AdaptiveHorizon, FixedHorizon, RandomHorizon
+from sb3_infomax.auxiliary.horizon import AdaptiveHorizon, FixedHorizon, Horizon, RandomHorizon
 from sb3_infomax.buffers.pairs import ReplayPairs, RolloutPairs
 from sb3_infomax.buffers.replay import ReplayReader
 from sb3_infomax.buffers.rollout import RolloutFrames
@@ -84,7 +84,16 @@ SAMPLERS = {
     for n_envs in (1, 4)
     for state, n_rows in (("filling", 25), ("full", 40), ("wrapped", 97))
 }
-HORIZONS = {"k=1": FixedHorizon(1), "k=3": FixedHorizon(3), "k=1..6": RandomHorizon(6)}
+
+
+class ByRow(Horizon):
+    """Somebody's own: k is 1, 2, ... over the rows."""
+
+    def sample(self, n, window=None, length=None):
+        return 1 + th.arange(n) % self.max_k
+
+
+HORIZONS = {"k=1": FixedHorizon(1), "k=3": FixedHorizon(3), "k=1..6": RandomHorizon(6), "by row": ByRow(4)}
 
 
 def violations(pairs, k=None):
