@@ -339,7 +339,7 @@ def test_scores_recover_the_transition_kernel_of_a_biased_walk(world, alpha, k):
         return make_pairs(F.one_hot(state, n).float(), F.one_hot(later, n).float())
 
     module = InfoNCE(vector_space(n), FIVE, Identity(n), dim=64, actions="none")
-    assert learn(module, draw, 600) == pytest.approx(true, abs=0.05)
+    assert learn(module, draw, 300) == pytest.approx(true, abs=0.05)
     with th.no_grad():
         features = Features(None, th.eye(n))
         scores = soft_clip(module.scores(features, th.zeros(n, 1), features)["gg"], 20.0)

@@ -226,7 +226,7 @@ class Colours(gym.Env):
 
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_the_networks_learn_from_the_very_pictures_that_the_agent_saw(algorithm, n_steps):
-    """The released code of DRIML acts on (R, G, B) and trains on three blue channels."""
+    """T14: the released code of DRIML acts on (R, G, B) and trains on three blue channels."""
     settings = {"policy_kwargs": None, "learning_starts": 0, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}
     model = make(algorithm, DummyVecEnv([Colours] * 2), "CnnPolicy", n_steps=n_steps, **settings)
     seen, learned, bootstrapped = set(), set(), set()

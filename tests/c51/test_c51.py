@@ -76,7 +76,7 @@ def test_samples_with_discounts_of_their_own_use_them():
 
 
 def test_n_step_targets_bootstrap_n_steps_later_and_stop_at_the_end():
-    """x grows by one in each step, Q(x) is its last digit, each reward is 1 and episodes have 3, 4, 5, 3, ... steps."""
+    """T13: x grows by one in each step, Q(x) is its last digit, each reward is 1 and episodes have 3, 4, 5, 3, ... steps."""
     model = make(
         jump_envs(1, reward=lambda x: 1.0), n_steps=3, gamma=0.5, v_min=0.0, v_max=10.0, n_atoms=11, learning_starts=60
     )

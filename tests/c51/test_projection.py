@@ -1,4 +1,4 @@
-"""The projected Bellman update on cases done by hand, and the properties that Bellemare et al. name."""
+"""T13: the projected Bellman update on cases done by hand, and the properties that Bellemare et al. name."""
 
 import math
 

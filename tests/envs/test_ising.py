@@ -22,6 +22,7 @@ def flip_rates(beta, n_sweeps, sweep=ising_sweep):
 
 
 def test_a_cold_lattice_coarsens_and_a_warm_one_keeps_flipping():
+    """T17."""
     cold, warm = flip_rates(2.5, 26), flip_rates(0.4, 26)
     assert cold[0] == pytest.approx(0.31, abs=0.02) and cold[25] < 0.03
     assert warm[5:] == pytest.approx([0.19] * 21, abs=0.02)  # it stays there

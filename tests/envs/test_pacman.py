@@ -1,4 +1,4 @@
-"""PacMan: every rule on a board set up by hand, how often ghosts chase, what a picture shows, when tasks change."""
+"""T15, T16: PacMan, every rule on a board set up by hand, how often ghosts chase, what a picture shows, when tasks change."""
 
 import gymnasium as gym
 import numpy as np
