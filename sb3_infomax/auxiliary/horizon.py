@@ -32,12 +32,12 @@ class Horizon(nn.Module):
             raise ValueError(f"k must be a whole number of at least 0, got {max_k!r}.")
         self.max_k = max_k
 
-    def sample(self, n: int, window: Tensor | None = None, length: Tensor | None = None) -> Tensor:
-        """Draw k for n pairs.
+    def sample(self, n: int, window: np.ndarray | None = None, length: np.ndarray | None = None) -> np.ndarray:
+        """Draw k for n pairs, with torch's generator.
 
         :param n: how many
         :param window: a_t ... a_{t+max_k}, shape (n, max_k + 1, *action_shape), where wanted
-        :param length: how many of these belong to the episode of s_t, shape (n,)
+        :param length: how many of these belong to the episode of s_t, at least 1, shape (n,)
         :return: shape (n,), int64
         """
         raise NotImplementedError
@@ -50,15 +50,15 @@ class Horizon(nn.Module):
 class FixedHorizon(Horizon):
     """DRIML-fix: the same k for all; 0 pairs every observation with itself."""
 
-    def sample(self, n: int, window: Tensor | None = None, length: Tensor | None = None) -> Tensor:
-        return th.full((n,), self.max_k)
+    def sample(self, n: int, window: np.ndarray | None = None, length: np.ndarray | None = None) -> np.ndarray:
+        return np.full(n, self.max_k)
 
 
 class RandomHorizon(Horizon):
     """DRIML-randk: uniform on 1 ... max_k, for each row anew."""
 
-    def sample(self, n: int, window: Tensor | None = None, length: Tensor | None = None) -> Tensor:
-        return th.randint(1, self.max_k + 1, (n,))
+    def sample(self, n: int, window: np.ndarray | None = None, length: np.ndarray | None = None) -> np.ndarray:
+        return th.randint(1, self.max_k + 1, (n,)).numpy()
 
 
 class AdaptiveHorizon(Horizon):
@@ -96,17 +96,17 @@ class AdaptiveHorizon(Horizon):
         self.critic = ConcatenatedCritic(n_actions, n_actions, CRITIC_NET_ARCH)
         self.register_buffer("concordance", th.rand(n_actions, n_actions))
 
-    def sample(self, n: int, window: Tensor | None = None, length: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, window: np.ndarray | None = None, length: np.ndarray | None = None) -> np.ndarray:
         assert window is not None and length is not None
-        # places are on the CPU, where NumPy takes a third of torch's time for arrays as small as these
-        actions = window.cpu().numpy().reshape(n, -1).astype(np.int64, copy=False)
-        actions = actions - self.start if self.start else actions
         table = self.concordance.cpu().numpy()
-        likely = table.reshape(-1).take(actions[:, :-1] * len(table) + actions[:, 1:])
-        stops = np.ones(actions.shape, dtype=bool)
-        np.greater_equal(th.rand(likely.shape).numpy(), likely, out=stops[:, :-1])
-        successes = np.minimum(stops.argmax(axis=1), length.cpu().numpy() - 1)
-        return th.from_numpy(np.maximum(successes, 1))
+        # of each action and the next one in memory; a row's last has none, and the walk stops there
+        actions = window.reshape(-1).astype(np.int64, copy=False)
+        actions = actions - self.start if self.start else actions
+        likely = np.empty((n, window.shape[1]), dtype=table.dtype)
+        table.reshape(-1).take(actions[:-1] * len(table) + actions[1:], out=likely.reshape(-1)[:-1], mode="clip")
+        likely[:, -1] = 0.0
+        failures = th.rand(likely.shape).numpy() >= likely
+        return np.maximum(np.minimum(failures.argmax(axis=1), length - 1), 1)
 
     def loss(self, pairs: KStepPairs) -> tuple[Tensor | None, dict[str, Tensor]]:
         assert pairs.window is not None and pairs.window_length is not None

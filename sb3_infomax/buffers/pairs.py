@@ -29,7 +29,7 @@ class Places(NamedTuple):
     """Where a batch of pairs is, before any observation is touched."""
 
     where: Integers  # (batch,), the transition (s_t, a_t): row * n_envs + environment
-    later: Integers  # (batch,), the one that leads to s_{t+k}; that at t where the pair is not valid
+    later: Integers | None  # (batch,), the one that leads to s_{t+k}, that at t where the pair is not valid; None for k = 0
     k: Integers  # (batch,)
     valid: np.ndarray  # (batch,), bool
     window: np.ndarray | None = None  # (batch, max_k + 1, *action_shape), see KStepPairs
@@ -118,7 +118,7 @@ class PairSampler:
 
         return KStepPairs(
             observations=observations,
-            later_observations=self.next_observations(places.later) if places.k.any() else observations,
+            later_observations=observations if places.later is None else self.next_observations(places.later),
             actions=tensor(actions),
             k=tensor(places.k),
             valid=tensor(places.valid),
@@ -134,20 +134,19 @@ class PairSampler:
         :param horizon: says how far apart they are
         """
         n, most, window, length = len(numbers), horizon.max_k, None, None
-        where = later = self.place(numbers)
+        where = self.place(numbers)
         if horizon.wants_window:
-            window = self.actions(where[:, None] + self.n_envs * np.arange(most + 1))
+            window = self.actions(where[:, None] + np.arange(0, (most + 1) * self.n_envs, self.n_envs))
             length = np.minimum(self.steps_left(numbers, where), most + 1)
-            k = horizon.sample(n, th.from_numpy(window), th.from_numpy(length)).numpy()
+            k = horizon.sample(n, window, length)
             valid = k <= length
         else:
-            k = horizon.sample(n).numpy()
+            k = horizon.sample(n)
             valid = k <= self.steps_left(numbers, where) if most > 1 else np.ones(n, dtype=bool)
-        if most > 1:
-            later = self.place(numbers + (k - 1) * valid * self.n_envs)
-        if most > 0:
-            valid = valid & self.known(later)
-        return Places(where, later, k, valid, window, length)
+        if most == 0:
+            return Places(where, None, k, valid, window, length)
+        later = where if most == 1 else self.place(numbers + (k - 1) * valid * self.n_envs)
+        return Places(where, later, k, valid & self.known(later), window, length)
 
     def places(self, batch_size: int, horizon: Horizon) -> Places:
         """Places of valid pairs, each as likely as any other; where too few are found, places of others too."""
@@ -156,7 +155,7 @@ class PairSampler:
         more = batch_size // 8 + 4 if horizon.max_k > 1 and not horizon.wants_window else 0
         places = self.look(draw(batch_size + more), horizon)
         for _ in range(MOST_LOTS):
-            n_missing = batch_size - int(places.valid.sum())
+            n_missing = batch_size - np.count_nonzero(places.valid)
             if n_missing <= 0:
                 break
             numbers = draw(2 * n_missing)
@@ -190,6 +189,8 @@ class PairSampler:
 def _valid_first(places: Places, n: int) -> Places:
     """The first n valid places, filled up by others."""
     rows: Any = slice(n)
+    if np.count_nonzero(places.valid) == len(places.valid) == n:
+        return places
     if not places.valid[:n].all():
         rows = np.flatnonzero(places.valid)[:n]
         if len(rows) < n:

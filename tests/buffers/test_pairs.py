@@ -90,7 +90,7 @@ class ByRow(Horizon):
     """Somebody's own: k is 1, 2, ... over the rows."""
 
     def sample(self, n, window=None, length=None):
-        return 1 + th.arange(n) % self.max_k
+        return 1 + np.arange(n) % self.max_k
 
 
 HORIZONS = {"k=1": FixedHorizon(1), "k=3": FixedHorizon(3), "k=1..6": RandomHorizon(6), "by row": ByRow(4)}
