@@ -155,7 +155,7 @@ class PairSampler:
         more = batch_size // 8 + 4 if horizon.max_k > 1 and not horizon.wants_window else 0
         places = self.look(draw(batch_size + more), horizon)
         for _ in range(MOST_LOTS):
-            n_missing = batch_size - np.count_nonzero(places.valid)
+            n_missing = batch_size - int(np.count_nonzero(places.valid))
             if n_missing <= 0:
                 break
             numbers = draw(2 * n_missing)
