@@ -13,9 +13,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from sb3_infomax.compare.spec import format_value
+from sb3_infomax.compare.spec import option_words
 from sb3_infomax.compare.storage import write_atomic
-from sb3_infomax.tune.export import shared_settings
 from sb3_infomax.tune.study import StudySpec
 
 MAX_DATABASE = 300_000  # bytes
@@ -25,10 +24,17 @@ FILES = ("trials.csv", "best.yml", "best.py", "study.png", "slices.png")
 def command_of(record: dict, spec: StudySpec, n_trials: int) -> str:
     """The command line of a search."""
     words = ["sb3-infomax", "tune", spec.base.method, "--env", spec.base.env]
-    for key, value in shared_settings(spec.base).items():
-        texts = [f"{name}={format_value(item)}" for name, item in value.items()] if isinstance(value, dict) else [str(value)]
-        words += [f"--{key.replace('_', '-')}", *texts]
-    words += ["--trials", str(n_trials), "--seeds", str(len(spec.seeds)), "--study", record["study"], "--workers", "1"]
+    words += [
+        *option_words(spec.base),
+        "--trials",
+        str(n_trials),
+        "--seeds",
+        str(len(spec.seeds)),
+        "--study",
+        record["study"],
+        "--workers",
+        "1",
+    ]
     return shlex.join([*words, "--search-seed", str(record["seed"]), "--compare", "5"])
 
 

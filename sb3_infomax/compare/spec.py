@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -296,6 +297,17 @@ class RunSpec:
         steps = [] if self.timesteps is None else [f"{self.timesteps:,} steps"]
         return " or ".join([*steps, *([] if self.cpu_seconds is None else [f"{duration_text(self.cpu_seconds)} of CPU time"])])
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What differs from the defaults beside task, method and seed, by the names of ``compare``'s options."""
+        names = {"env_kwargs": "env_arg", "env_wrappers": "env_wrapper", "algo_kwargs": "algo_arg", "cpu_seconds": "budget"}
+        told = {
+            names.get(item.name, item.name): value
+            for item in fields(self)
+            if item.name not in ("env", "method", "seed") and (value := getattr(self, item.name)) not in (item.default, {}, [])
+        }
+        return told | ({"budget": f"{self.cpu_seconds:.10g}s"} if "budget" in told else {})
+
     def share(self, timesteps: float, cpu_seconds: float) -> float:
         """How much of the budget is used up, from 0 to 1.
 
@@ -318,6 +330,29 @@ class RunSpec:
         """Names of the fields in which two specifications differ."""
         mine, theirs = jsonable(self.to_json()), jsonable(other.to_json())
         return [name for name in mine if mine[name] != theirs[name]]
+
+
+def compare_command(spec: RunSpec, methods: Iterable[str], seeds: Sequence[int]) -> str:
+    """The command line that compares methods under the settings of a run.
+
+    :param spec: the run; its own method and seed do not count
+    :param methods: texts, see :func:`parse_method`
+    :param seeds: in their order
+    """
+    n_first = len(seeds) if list(seeds) == list(range(len(seeds))) else None
+    words = ["sb3-infomax", "compare", *methods, "--env", spec.env]
+    words += ["--seeds", ",".join(map(str, seeds)) if n_first is None else str(n_first)]
+    return shlex.join([*words, *option_words(spec)])
+
+
+def option_words(spec: RunSpec) -> list[str]:
+    """:attr:`RunSpec.options` as words of a command line."""
+    words = []
+    for name, value in spec.options.items():
+        if isinstance(value, dict):
+            value = [f"{key}={format_value(item)}" for key, item in value.items()]
+        words += ["--" + name.replace("_", "-"), *map(str, value if isinstance(value, list) else [value])]
+    return words
 
 
 def jsonable(value: Any) -> Any:

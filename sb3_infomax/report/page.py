@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from sb3_infomax import __version__
-from sb3_infomax.compare.spec import RunSpec, format_value
+from sb3_infomax.compare.spec import RunSpec, compare_command
 from sb3_infomax.report.analysis import Analysis
 from sb3_infomax.report.claims import Comparison, Name, Sentence, p_text
 from sb3_infomax.report.figures import colours
@@ -419,27 +419,12 @@ def ranges(numbers: list[int]) -> str:
 
 def again_command(runs: Iterable[RunRecord], task: str) -> str:
     """The command that makes the runs of a task again, where they are ours and were made by one."""
-    import shlex
-
     mine = [run for run in runs if run.task == task and "eval_points" in run.settings]
-    shared = [{k: v for k, v in run.settings.items() if k != "method"} for run in mine]
-    if not mine or any(each != shared[0] for each in shared):
+    specs = [RunSpec.from_json(run.settings | {"env": task.split(" (")[0], "method": ""}) for run in mine]
+    if not mine or any(spec != specs[0] for spec in specs):
         return ""
-    settings = shared[0]
-    seeds = sorted({run.seed for run in mine})
-    words = ["sb3-infomax", "compare", *dict.fromkeys(run.settings["method"] for run in mine), "--env", task.split(" (")[0]]
-    words += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else ",".join(map(str, seeds))]
-    words += ["--timesteps", str(settings["timesteps"])] if settings.get("timesteps") else []
-    words += ["--budget", f"{settings['cpu_seconds']:.10g}s"] if settings.get("cpu_seconds") else []
-    for name, option in (("env_kwargs", "--env-arg"), ("algo_kwargs", "--algo-arg")):
-        values = settings.get(name) or {}
-        words += [option, *(f"{key}={format_value(value)}" for key, value in values.items())] if values else []
-    words += ["--env-wrapper", *settings["env_wrappers"]] if settings.get("env_wrappers") else []
-    defaults = {each.name: each.default for each in fields(RunSpec)}
-    for name in ("n_envs", "eval_points", "eval_episodes", "eval_actions", "success_return", "normalize"):
-        if settings.get(name) not in (None, defaults.get(name)):
-            words += ["--" + name.replace("_", "-"), str(settings[name])]
-    return shlex.join(words)
+    methods = dict.fromkeys(run.settings["method"] for run in mine)
+    return compare_command(specs[0], methods, sorted({run.seed for run in mine}))
 
 
 def method_notes(analysis: Analysis) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sb3_infomax.compare.spec import duration_text
 from sb3_infomax.compare.storage import csv_text, write_atomic
 from sb3_infomax.report.analysis import Analysis, Summary
 from sb3_infomax.report.claims import Comparison, number, probability_text
@@ -32,12 +33,8 @@ def percent_text(score: Estimate) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Seconds, minutes or hours."""
-    if math.isnan(seconds):
-        return "-"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    """Seconds, minutes or hours; a dash where nobody knows."""
+    return "-" if math.isnan(seconds) else duration_text(seconds)
 
 
 def header(rows: list[Summary]) -> tuple[str, ...]:

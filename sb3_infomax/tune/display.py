@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sb3_infomax.compare.display import steps_text
+from sb3_infomax.compare.spec import duration_text
 from sb3_infomax.compare.storage import RunFolder, read_json
 from sb3_infomax.tune.work import DONE, is_lost, outcomes
 
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     from sb3_infomax.tune.tuning import Plan
 
 LINE_SECONDS = 30.0  # between two plain lines about trials under way
-
-
-def time_text(seconds: float) -> str:
-    """A duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class StudyDisplay:
@@ -117,7 +111,7 @@ class StudyDisplay:
         here = n_done - self.done_before
         if here and n_done < self.plan.n_trials:
             left = (time.monotonic() - self.began) / here * (self.plan.n_trials - n_done)
-            parts.append(f"about {time_text(left)} left")
+            parts.append(f"about {duration_text(left)} left")
         return ", ".join(parts)
 
     def under_way(self) -> list[str]:

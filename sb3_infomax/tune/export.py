@@ -1,11 +1,10 @@
 """What a study ends with: its best settings, all trials as a table, pictures, and what the settings are worth."""
 
-import shlex
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
-from sb3_infomax.compare.settings import DEFAULTS, Settings, merge
-from sb3_infomax.compare.spec import RunSpec, format_value
+from sb3_infomax.compare.settings import DEFAULTS, merge
+from sb3_infomax.compare.spec import compare_command
 from sb3_infomax.compare.storage import csv_text, write_atomic
 from sb3_infomax.tune.forms import snippet, zoo_entry
 from sb3_infomax.tune.retry import first_number
@@ -39,33 +38,9 @@ def labelled(spec: StudySpec, best: str) -> list[str]:
     return [f"default={spec.search.default}", f"tuned={best}"]
 
 
-def shared_settings(spec: RunSpec) -> Settings:
-    """What a comparison on the study's task has to be told, by the names of its options.
-
-    :param spec: the run that all trials vary
-    """
-    told = {
-        "env_arg": spec.env_kwargs,
-        "env_wrapper": spec.env_wrappers,
-        "algo_arg": spec.algo_kwargs,
-        "normalize": spec.normalize,
-        "n_envs": spec.n_envs,
-        "timesteps": spec.timesteps,
-        "eval_points": spec.eval_points,
-        "eval_episodes": spec.eval_episodes,
-        "eval_actions": spec.eval_actions,
-        "success_return": spec.success_return,
-    }
-    return {key: value for key, value in told.items() if value not in (None, {}, [])}
-
-
-def compare_command(spec: StudySpec, best: str) -> str:
+def proposed_command(spec: StudySpec, best: str) -> str:
     """The command line that compares the best settings with the defaults by fresh seeds."""
-    words = ["sb3-infomax", "compare", *labelled(spec, best), "--env", spec.base.env]
-    for key, value in shared_settings(spec.base).items():
-        texts = [f"{name}={format_value(item)}" for name, item in value.items()] if isinstance(value, dict) else [value]
-        words += [f"--{key.replace('_', '-')}", *map(str, value if isinstance(value, list) else texts)]
-    return shlex.join([*words, "--seeds", ",".join(map(str, fresh_seeds(spec, FRESH_SEEDS)))])
+    return compare_command(spec.base, labelled(spec, best), fresh_seeds(spec, FRESH_SEEDS))
 
 
 # --- the whole study
@@ -149,7 +124,7 @@ def conclude(study: "optuna.Study", plan: "Plan", console: "Console", rerun: int
     seeds = ", ".join(map(str, spec.seeds))
     say(
         f"The best score is the best of many, and so better than what it stands for. What the settings are worth is told by "
-        f"seeds that they were not chosen on (those were {seeds}):\n\n  {compare_command(spec, method)}\n"
+        f"seeds that they were not chosen on (those were {seeds}):\n\n  {proposed_command(spec, method)}\n"
     )
     return 0
 
@@ -179,7 +154,7 @@ def compare_now(plan: "Plan", method: str, number: int, console: "Console") -> i
     text = f"\nNow the best settings against the defaults, by {number} seeds that they were not chosen on: {seeds}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     task = {"env": {spec.base.env: {}}, "methods": labelled(spec, method), "seeds": seeds}
-    return compare(merge(DEFAULTS, shared_settings(spec.base), task), plan.out / "comparison", plan.workers, console)
+    return compare(merge(DEFAULTS, spec.base.options, task), plan.out / "comparison", plan.workers, console)
 
 
 def indented(text: str) -> str:

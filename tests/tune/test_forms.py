@@ -11,7 +11,7 @@ from sb3_infomax import AuxiliaryLoss, IntrinsicReward, LocalGlobalCNN
 from sb3_infomax.cli import make_parser
 from sb3_infomax.compare.spec import RunSpec, parse_method
 from sb3_infomax.envs import PACMAN
-from sb3_infomax.tune.export import compare_command, fresh_seeds
+from sb3_infomax.tune.export import fresh_seeds, proposed_command
 from sb3_infomax.tune.forms import snippet, zoo_entry
 from sb3_infomax.tune.search import plan_search
 from sb3_infomax.tune.study import StudySpec
@@ -68,6 +68,6 @@ def test_the_comparison_is_a_command_line_with_fresh_seeds():
     spec = StudySpec(base, (0, 2), plan_search("ppo+emi"))
     assert fresh_seeds(spec, 3) == [1, 3, 4]
     best = spec.search.method_of(spec.search.start)
-    arguments = make_parser().parse_args(shlex.split(compare_command(spec, best))[1:])
+    arguments = make_parser().parse_args(shlex.split(proposed_command(spec, best))[1:])
     assert arguments.methods == ["default=ppo+emi", f"tuned={best}"] and arguments.seeds == "1,3,4,5,6"
     assert arguments.env_arg == ["map_name=8x8", "max_episode_steps=50"] and arguments.n_envs == 2
