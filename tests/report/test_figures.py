@@ -83,7 +83,7 @@ def test_the_tables_say_the_same_in_three_forms(tmp_path):
     markdown, csv_path = write_tables(ROWS, tmp_path, "title", best={True})
     text = markdown.read_text()
     assert "| ppo | 2 | 1 [0.5, 1.5] | 2 [2, 2] | - | 2.5 min | 3 s |" in text
-    assert "| ppo+rnd:net_arch=[64] | 1 of 2 | 1234 [1, 2000] | - | 50 % [0, 100] | 1.0 s | 2.5 h |" in text
+    assert "| ppo+rnd:net_arch=[64] | 1 of 2 | 1234 [1, 2000] | - | 50 % [0, 100] | 1 s | 2.5 h |" in text
     with open(csv_path, newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[1]["evaluation"]) == 1234.5 and rows[0]["success"] == ""
