@@ -20,10 +20,10 @@ demo: $(VENV)/.with-demo  ## train on a sparse-reward task in about three minute
 	$(BIN)/sb3-infomax demo
 
 test: $(VENV)/.with-test  ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --durations=20
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" --durations=20
 
 test-slow: $(VENV)/.with-test  ## the slow ones: does a bonus explore
-	$(BIN)/python -m pytest -n $(JOBS) -m slow --durations=10
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow --durations=10
 
 format: $(VENV)/.with-dev  ## rewrite the code in the house format
 	$(BIN)/ruff check --select I --fix $(CODE)
