@@ -251,6 +251,8 @@ class InfoNCE(AuxiliaryModule):
             raise ValueError(f"clip must be a number above 0, or None for no clipping, got {clip!r}.")
         if not 0 <= logit_penalty < math.inf:
             raise ValueError(f"logit_penalty is a weight and must be a finite number of at least 0, got {logit_penalty!r}.")
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}.")
         self.clip, self.logit_penalty = clip, logit_penalty
         self.action_encoder = None if actions == "none" else ActionEncoder(action_space)
         local_map, global_dim = self.feature_shape

@@ -1,6 +1,5 @@
 """C51: DQN that learns the distribution of the return."""
 
-import math
 import warnings
 from typing import Any, ClassVar
 
@@ -12,7 +11,9 @@ from torch.nn import functional as F
 
 from sb3_infomax.c51.policies import C51Policy, CategoricalQNetwork, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_infomax.c51.projection import project_distribution
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.value_based import ValueBased
+from sb3_infomax.rewards.base import check_positive
 
 
 class C51(ValueBased):
@@ -88,6 +89,7 @@ class C51(ValueBased):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments([C51.__init__], {name: value for name, value in locals().items() if name != "self"})
         if isinstance(policy, type) and not issubclass(policy, self.policy_base):
             needed = self.policy_base.__name__
             raise ValueError(f"{type(self).__name__} needs a policy that derives from {needed}, got {policy.__name__}.")
@@ -150,11 +152,6 @@ class C51(ValueBased):
         margin = (q_net.v_max - q_net.v_min) / (q_net.n_atoms - 1) / 2
         low, high = q_net.v_min - margin, q_net.v_max + margin
         lowest, highest = (bound.item() for bound in th.aminmax(targets))
-        if math.isnan(lowest) or math.isnan(highest):
-            raise FloatingPointError(
-                f"The value network of {type(self).__name__} has become NaN: look for NaN in observations and rewards, or "
-                "lower the learning rate."
-            )
         inside = low <= lowest and highest <= high
         outside = 0.0 if inside else targets.ne(targets.clamp(low, high)).float().mean().item()
         self.logger.record("train/outside_support", outside)
@@ -181,5 +178,6 @@ def _with_distribution(policy_kwargs: dict[str, Any] | None, batch_size: int, di
     if twice := sorted(distribution.keys() & policy_kwargs.keys()):
         raise ValueError(f"Give {', '.join(twice)} to the algorithm itself, not in policy_kwargs.")
     if "optimizer_class" not in policy_kwargs:
+        check_positive(batch_size=batch_size)
         policy_kwargs["optimizer_kwargs"] = {"eps": 0.01 / batch_size} | (policy_kwargs.get("optimizer_kwargs") or {})
     return policy_kwargs | distribution

@@ -51,7 +51,8 @@ def project_distribution(probabilities: Tensor, rewards: Tensor, discounts: Tens
     first = (rewards + (discounts - 1) * v_min) / step  # (batch, 1)
     position = th.addcmul(first, discounts, indices).clamp_(0, n_atoms - 1)  # (batch, n_atoms)
     # what lands on the last atom belongs to it wholly as the upper neighbour of the last but one
-    lower = position.floor().clamp_(max=n_atoms - 2)
+    # NaN has no place, but stays in the mass
+    lower = position.floor().clamp_(max=n_atoms - 2).nan_to_num_()
     upper_mass = probabilities * (position - lower)
     lower = lower.long()
     projected = th.zeros_like(probabilities).scatter_add_(1, lower, probabilities - upper_mass)

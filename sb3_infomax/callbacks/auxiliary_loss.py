@@ -1,6 +1,5 @@
 """An auxiliary loss on any SB3 algorithm with a torch optimizer, in one line."""
 
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from sb3_infomax.buffers.pairs import PairSampler
 from sb3_infomax.callbacks.pair_streams import OffPolicyPairs, OnPolicyPairs
 from sb3_infomax.callbacks.saved import SavedCallback
 from sb3_infomax.common.arguments import check_arguments
-from sb3_infomax.common.coefficients import Schedule, as_schedule
+from sb3_infomax.common.coefficients import Schedule, as_schedule, value_now
 from sb3_infomax.common.feature_encoders import policy_encoder, trained_network
 from sb3_infomax.common.gradients import GradientHook
 from sb3_infomax.common.plan import LOSS, LossLike, check_same_spaces, module_specs, plan_arguments, plan_config
@@ -246,9 +245,7 @@ class AuxiliaryLoss(SavedCallback):
     def _training(self) -> Iterator[None]:
         """Around one ``train()`` of the learner."""
         model, module = self.model, self.module
-        coef = self.coef(model._current_progress_remaining)
-        if not math.isfinite(coef):
-            raise ValueError(f"The coefficient's schedule returned {coef}.")
+        coef = value_now(self.coef, model)
         _, optimizer = trained_network(model)
         n_updates, n_steps = getattr(model, "_n_updates", 0), self.n_steps
         with ExitStack() as stack:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -25,6 +24,7 @@ from sb3_infomax.common.plan import ModuleLike, RewardPlan, check_same_spaces, p
 from sb3_infomax.common.policies import TwoHeadMixin
 from sb3_infomax.common.saving import load_state, state_path
 from sb3_infomax.common.two_heads import TwoHeadCredit
+from sb3_infomax.networks.preprocessing import check_actions_start_at_0
 from sb3_infomax.randomness import PrivateRNG
 from sb3_infomax.rewards.base import RewardModule, check_positive
 from sb3_infomax.rewards.mixture import RewardMixture
@@ -200,11 +200,7 @@ class IntrinsicReward(SavedCallback):
                 f"IntrinsicReward needs an algorithm with a rollout or replay buffer, which {type(model).__name__} has not: "
                 "wrap the environment with IntrinsicVecEnv instead."
             )
-        if isinstance(model.action_space, spaces.Discrete) and model.action_space.start != 0:
-            raise ValueError(
-                f"Stable-Baselines3 sends the actions 0 to n - 1 whatever a Discrete space starts at, and this one starts at "
-                f"{model.action_space.start}: wrap the environment so that its actions start at 0."
-            )
+        check_actions_start_at_0(model.action_space)
         gamma, episodic = self.plan.knob("gamma", None), self.plan.knob("episodic", True)
         two_heads = isinstance(model.policy, TwoHeadMixin)
         if two_heads and not isinstance(model, PPO | A2C):

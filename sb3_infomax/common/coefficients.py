@@ -27,6 +27,17 @@ def as_schedule(name: str, value: float | Schedule) -> Schedule:
     return FloatSchedule(float(value))
 
 
+def value_now(coef: Schedule, model: BaseAlgorithm) -> float:
+    """A coefficient at this point of training.
+
+    :raises ValueError: where its schedule returns NaN or infinity
+    """
+    value = coef(model._current_progress_remaining)
+    if not math.isfinite(value):
+        raise ValueError(f"The coefficient's schedule returned {value}.")
+    return value
+
+
 class Coefficients(NamedTuple):
     """Weights of the bonus and of the extrinsic reward."""
 

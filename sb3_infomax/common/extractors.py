@@ -48,8 +48,14 @@ class LocalGlobalCNN(BaseFeaturesExtractor):
             layers += [nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding), nn.ReLU()]
             channels = conv.channels
         self.convolutions = nn.Sequential(*layers)
-        with th.no_grad():
-            local_map = self.convolutions(th.zeros(1, *observation_space.shape))
+        try:
+            with th.no_grad():
+                local_map = self.convolutions(th.zeros(1, *observation_space.shape))
+        except RuntimeError as error:
+            height, width = observation_space.shape[1:]
+            raise ValueError(
+                f"Pictures of {height} x {width} pixels are too small for the convolutions: enlarge them or give others."
+            ) from error
         self.linear = nn.Linear(local_map[0].numel(), features_dim)
         self.feature_shape = FeatureShape(tuple(local_map.shape[1:]), features_dim)
         if ortho_init:

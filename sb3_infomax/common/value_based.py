@@ -1,5 +1,6 @@
 """The DQN family's one ``train()``: what C51 and its kin change is the loss, not the loop."""
 
+import math
 from typing import Any, TypeVar
 
 import numpy as np
@@ -8,6 +9,9 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 from torch.nn import functional as F
+
+from sb3_infomax.networks.preprocessing import check_actions_start_at_0
+from sb3_infomax.rewards.base import NonFiniteError, check_positive
 
 SelfValueBased = TypeVar("SelfValueBased", bound="ValueBased")
 
@@ -18,6 +22,29 @@ class ValueBased(DQN):
     Subclasses override :meth:`_compute_loss`; as it stands the class is bit-identical to
     :class:`stable_baselines3.DQN`, of version 2.9.
     """
+
+    def _setup_model(self) -> None:
+        check_positive(batch_size=self.batch_size)
+        check_actions_start_at_0(self.action_space)
+        # load(v_max=...) has set what only the constructor reads
+        if late := sorted(
+            (self.policy_kwargs.keys() | self.policy_kwargs.get("infonce_kwargs", {}).keys()) & vars(self).keys()
+        ):
+            raise ValueError(f"{', '.join(late)} cannot be changed on loading: the saved networks are made for it.")
+        super()._setup_model()
+
+    def load_replay_buffer(self, *args: Any, **kwargs: Any) -> None:
+        """See ``OffPolicyAlgorithm.load_replay_buffer``.
+
+        :raises ValueError: where the buffer is of another number of environments
+        """
+        super().load_replay_buffer(*args, **kwargs)
+        assert self.replay_buffer is not None
+        if self.replay_buffer.n_envs != self.n_envs:
+            raise ValueError(
+                f"The replay buffer is of {self.replay_buffer.n_envs} environments, and the model has {self.n_envs}: load the "
+                "model with as many, or go on without the buffer."
+            )
 
     def _compute_loss(self, replay_data: Any) -> Tensor:
         """What one gradient step minimises: DQN's Huber loss on the one-step (or n-step) temporal difference.
@@ -51,6 +78,11 @@ class ValueBased(DQN):
             replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             loss = self._compute_loss(replay_data)
             losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise NonFiniteError(
+                    f"The loss of {type(self).__name__} is {losses[-1]}: look for NaN and extreme values in observations and "
+                    "rewards, or lower the learning rate."
+                )
             self.policy.optimizer.zero_grad()
             loss.backward()
             th.nn.utils.clip_grad_norm_(trained, self.max_grad_norm)

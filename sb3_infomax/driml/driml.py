@@ -16,11 +16,13 @@ from sb3_infomax.buffers.pairs import ReplayPairs
 from sb3_infomax.buffers.replay import ReplayReader, coming_env_indices, untold_ends
 from sb3_infomax.c51.c51 import C51
 from sb3_infomax.c51.policies import C51Policy
-from sb3_infomax.common.coefficients import as_schedule
+from sb3_infomax.common.arguments import check_arguments, parameters_of
+from sb3_infomax.common.coefficients import as_schedule, value_now
 from sb3_infomax.common.feature_encoders import ExtractorEncoder, TrunkEncoder
 from sb3_infomax.driml.policies import CnnPolicy, DRIMLPolicy, MlpPolicy, MultiInputPolicy
 from sb3_infomax.networks.features import Features
 from sb3_infomax.randomness import PrivateRNG
+from sb3_infomax.registry import unknown_name
 
 
 class DRIML(C51):
@@ -97,11 +99,17 @@ class DRIML(C51):
         policy_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments([DRIML.__init__], {name: value for name, value in locals().items() if name != "self"})
+        if batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2, for pairs to contrast with each other, got {batch_size}.")
         self.coef = as_schedule("coef", coef)
         weights = {"lambda_ll": lambda_ll, "lambda_lg": lambda_lg, "lambda_gl": lambda_gl, "lambda_gg": lambda_gg}
         own = {"horizon": horizon, "k": k, "actions": actions} | weights
         if twice := sorted({"batch_size", *own} & (infonce_kwargs or {}).keys()):
             raise ValueError(f"Give {', '.join(twice)} to the algorithm itself, not in infonce_kwargs.")
+        for name in (infonce_kwargs or {}).keys() - (known := parameters_of(InfoNCE)):
+            raise unknown_name("argument of InfoNCE", name, known)
+        check_arguments([InfoNCE.__init__], infonce_kwargs or {}, "InfoNCE")
         policy_kwargs = (policy_kwargs or {}) | {"infonce_kwargs": own | (infonce_kwargs or {})}
         # where the last batch came from, while it is trained on
         self._sampled: list[np.ndarray] = []
@@ -160,7 +168,7 @@ class DRIML(C51):
 
     def _compute_loss(self, replay_data: Any) -> Tensor:
         """C51's loss plus ``coef`` times InfoNCE; the features of s_t serve both."""
-        coef = self.coef(self._current_progress_remaining)
+        coef = value_now(self.coef, self)
         if coef == 0.0:
             return super()._compute_loss(replay_data)
         with self.rng():

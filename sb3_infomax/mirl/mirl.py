@@ -18,6 +18,8 @@ from sb3_infomax.mirl.policies import CnnPolicy, MIRLPolicy, MlpPolicy, MultiInp
 from sb3_infomax.mirl.prior import ActionPrior, kl_divergence, soft_policy, soft_value, soft_value_of_policy
 
 BETA_SCHEDULES = ("inverse_loss", "linear", "constant")
+#: beyond, beta Q drowns in the rounding of log rho, or overflows
+LEAST_BETA, MOST_BETA = 1e-4, 1e30
 LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "huber": F.smooth_l1_loss}
 
 
@@ -125,7 +127,6 @@ class MIRL(ValueBased):
         self.beta_schedule, self.beta_init, self.beta_lr = beta_schedule, beta_init, beta_lr
         self.beta_min, self.beta_max = beta_min, beta_max
         self.loss, self.double_q = loss, double_q
-        self._check_steps()
         # of the last batch: Q values of its states, shape (batch, n_actions), and the squared error
         self._batch_q_values: Tensor | None = None
         self._squared_error: Tensor | None = None
@@ -140,13 +141,14 @@ class MIRL(ValueBased):
                 f"beta_schedule must be one of {', '.join(BETA_SCHEDULES)} or a function of the remaining progress, "
                 f"got {self.beta_schedule!r}."
             )
-        if not 0.0 < self.beta_min <= self.beta_init <= self.beta_max < math.inf:
+        if not LEAST_BETA <= self.beta_min <= self.beta_init <= self.beta_max <= MOST_BETA:
             raise ValueError(
-                "beta must be positive, finite and start between its bounds: "
+                f"beta must start between its bounds, and these lie between {LEAST_BETA:g} and {MOST_BETA:g}: "
                 f"got beta_min={self.beta_min}, beta_init={self.beta_init}, beta_max={self.beta_max}."
             )
 
     def _setup_model(self) -> None:
+        self._check_steps()  # here, for load() may have changed them
         super()._setup_model()
         if self.n_steps > 1 or getattr(self.replay_buffer, "n_steps", 1) > 1:
             raise ValueError(
@@ -238,8 +240,6 @@ class MIRL(ValueBased):
         """beta <- (1 - alpha) beta + alpha / L."""
         assert self._squared_error is not None
         squared_error = self._squared_error.item()
-        if not math.isfinite(squared_error):
-            raise FloatingPointError(f"The loss is {squared_error}: lower the learning rate or scale the rewards.")
         if self.beta_schedule == "inverse_loss":
             beta = self.beta
             self._set_beta(beta + self.beta_lr * (1.0 / max(squared_error, 1.0 / self.beta_max) - beta))
@@ -250,6 +250,8 @@ class MIRL(ValueBased):
             self._set_beta(self.beta_schedule(self._current_progress_remaining))
         elif self.beta_schedule == "linear":
             self._set_beta(self.beta_init + self.beta_lr * self.num_timesteps)
+        elif self.beta_schedule == "constant":
+            self._set_beta(self.beta_init)  # load() may have changed it
 
     def diagnostics(self) -> dict[str, float]:
         """What is logged, under names without ``train/``; the informations only once there was a batch."""

@@ -3,6 +3,7 @@
 Symbols as in the paper: rho(a) is the prior, beta the inverse temperature, Q(s, a) the action values. Logarithms are natural.
 """
 
+import math
 from collections.abc import Sequence
 from operator import mul
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from sb3_infomax.rewards.base import NonFiniteError
 
 Floats = NDArray[np.float64]
 
@@ -155,6 +158,8 @@ class ActionPrior(nn.Module):
         for w in weights.tolist():
             step = learning_rate / sum(map(mul, rho, w))
             rho = [p * (1.0 - learning_rate + step * x) for p, x in zip(rho, w, strict=True)]
+        if math.isnan(rho[0]):  # then all are
+            raise NonFiniteError("Q values became NaN, and with them MIRL's prior: look for NaN in observations.")
         if min(rho) < floor:
             rho = [max(p, floor) for p in rho]
             rho[rho.index(max(rho))] += 1.0 - sum(rho)

@@ -179,6 +179,18 @@ def check_action_space(space: spaces.Space) -> None:
         )
 
 
+def check_actions_start_at_0(space: spaces.Space) -> None:
+    """One sentence for discrete actions that Stable-Baselines3 would send wrongly.
+
+    :raises ValueError: for a Discrete space that starts elsewhere
+    """
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        raise ValueError(
+            f"Stable-Baselines3 sends the actions 0 to n - 1 whatever a Discrete space starts at, and this one starts at "
+            f"{space.start}: wrap the environment so that its actions start at 0."
+        )
+
+
 def describe_space(space: spaces.Space) -> str:
     """One line that tells spaces apart as far as networks care: type, shape, dtype, counts and bounds."""
     if isinstance(space, spaces.Dict):

@@ -153,6 +153,21 @@ def test_a_support_given_on_loading_must_be_the_saved_one(algorithm, tmp_path):
         algorithm.load(tmp_path / "model", policy_kwargs={"net_arch": [8], "n_atoms": 21})
 
 
+def test_what_the_networks_are_made_of_cannot_be_given_on_loading(algorithm, tmp_path):
+    make(algorithm).save(tmp_path / "model")
+    for late in ({"v_max": 50.0}, {"dueling": True}, *([{"k": 3}, {"infonce_kwargs": {}}] if algorithm is DRIML else [])):
+        with pytest.raises(ValueError, match=f"{next(iter(late))} cannot be changed on loading"):
+            algorithm.load(tmp_path / "model", device="cpu", **late)
+
+
+def test_a_replay_buffer_of_other_environments_is_refused(algorithm, tmp_path):
+    model = make(algorithm).learn(20)
+    model.save_replay_buffer(tmp_path / "replay")
+    other = make(algorithm, jump_envs(3))
+    with pytest.raises(ValueError, match="of 2 environments, and the model has 3"):
+        other.load_replay_buffer(tmp_path / "replay")
+
+
 class Dropped(BaseFeaturesExtractor):
     """Flattening, batch normalisation and dropout, which tell training from evaluation."""
 

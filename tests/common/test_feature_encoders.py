@@ -139,3 +139,8 @@ def test_a_policy_without_hidden_layers_is_refused():
     model = DQN("MlpPolicy", JumpEnv(), policy_kwargs={"net_arch": []}, buffer_size=10, device="cpu")
     with pytest.raises(ValueError, match="no hidden layer"):
         policy_encoder(model)
+
+
+def test_a_picture_that_the_convolutions_do_not_fit_gets_one_sentence():
+    with pytest.raises(ValueError, match="Pictures of 5 x 5 pixels are too small"):
+        LocalGlobalCNN(spaces.Box(0, 255, (1, 5, 5), np.uint8))

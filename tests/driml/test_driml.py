@@ -274,6 +274,11 @@ def test_the_coefficient_may_follow_a_schedule():
     assert all(same[: len(same) // 2]) and not same[-1]
 
 
+def test_a_coefficient_that_is_not_finite_gets_one_sentence():
+    with pytest.raises(ValueError, match="coefficient's schedule returned nan"):
+        make(coef=lambda left: float("nan")).learn(60)
+
+
 def test_a_loaded_run_takes_another_coefficient(tmp_path):
     make().learn(40).save(tmp_path / "model")
     model = DRIML.load(tmp_path / "model", env=jump_envs(2), coef=0.25)
@@ -313,6 +318,11 @@ BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
     [
         ({"lambda_ll": 1.0}, "lambda_ll needs local features"),
         ({"horizon": "far"}, "horizon must be"),
+        ({"lambda_gg": "1"}, "lambda_gg must be a number, got '1'"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"infonce_kwargs": {"dimm": 16}}, "Unknown argument of InfoNCE 'dimm': did you mean dim"),
+        ({"infonce_kwargs": {"dim": 1.5}}, "InfoNCE's dim must be a whole number"),
+        ({"infonce_kwargs": {"dim": 0}}, "dim must be at least 1"),
         ({"k": 0}, "k must be a whole number of at least 1"),
         ({"coef": "much"}, "coef must be a finite number or a schedule"),
         ({"infonce_kwargs": {"k": 2}}, "Give k to the algorithm itself"),

@@ -389,7 +389,10 @@ def test_parameters_change_what_they_are_about_and_nothing_else():
         ({"initial_prior": [0.5, 0.3, 0.2]}, "one probability for each of 2 actions"),
         ({"initial_prior": [0.9, 0.9]}, "must sum to 1"),
         ({"beta_schedule": "cosine"}, "beta_schedule must be one of inverse_loss, linear, constant or a function"),
-        ({"beta_init": 0.0}, "beta must be positive, finite and start between its bounds"),
+        ({"beta_init": 0.0}, "beta must start between its bounds"),
+        ({"beta_min": 1e-9}, r"these lie between 0.0001 and 1e\+30"),
+        ({"batch_size": 0}, "batch_size must be a number above 0, got 0"),
+        ({"env": jump_envs(action_space=spaces.Discrete(2, start=1))}, "sends the actions 0 to n - 1 .* starts at 1"),
         ({"beta_init": 1e6, "beta_schedule": "constant"}, "beta_max=200"),
         ({"beta_schedule": lambda left: float("nan")}, "beta_schedule returned NaN"),
         ({"beta_init": "1"}, "beta_init must be a number, got '1'"),
@@ -404,5 +407,20 @@ def test_bad_input_is_refused_in_one_sentence(settings, sentence):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():
-    with pytest.raises(FloatingPointError, match="The loss is nan"):
+    with pytest.raises(FloatingPointError, match="The loss of MIRL is nan"):
         make(jump_envs(2, reward=lambda x: float("nan"))).learn(60)
+
+
+def test_nan_does_not_enter_the_prior():
+    model = make()
+    model.policy.predict(np.full((2, 2), np.nan, dtype=np.float32))
+    with pytest.raises(FloatingPointError, match="look for NaN in observations"):
+        model.action_prior.update(model.policy.last_weights, 0.1, 1e-6)
+    assert np.isfinite(model.prior).all()
+
+
+def test_settings_given_on_loading_are_checked_and_take_effect(tmp_path):
+    make(beta_schedule="constant").save(tmp_path / "model")
+    with pytest.raises(ValueError, match="prior_lr must be between 0 and 1, got 5"):
+        MIRL.load(tmp_path / "model", prior_lr=5.0)
+    assert MIRL.load(tmp_path / "model", env=jump_envs(2), beta_init=7.0).learn(10).beta == 7.0
