@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sb3_infomax.auxiliary.base import AuxiliaryModule
 from sb3_infomax.buffers.pairs import PairSampler
 from sb3_infomax.callbacks.pair_streams import OffPolicyPairs, OnPolicyPairs
-from sb3_infomax.callbacks.saved import SavedCallback
+from sb3_infomax.callbacks.saved import SavedCallback, callbacks_in
 from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Schedule, as_schedule, value_now
 from sb3_infomax.common.feature_encoders import policy_encoder, trained_network
@@ -25,6 +25,7 @@ from sb3_infomax.common.plan import LOSS, LossLike, check_same_spaces, module_sp
 from sb3_infomax.common.saving import load_state, state_path
 from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
 from sb3_infomax.networks.features import DetachedEncoder, FeatureEncoder
+from sb3_infomax.networks.preprocessing import check_actions_start_at_0
 from sb3_infomax.randomness import PrivateRNG
 from sb3_infomax.rewards.base import NonFiniteError, check_positive
 
@@ -80,6 +81,8 @@ class AuxiliaryLoss(SavedCallback):
         verbose: int = 0,
     ) -> None:
         check_arguments([AuxiliaryLoss.__init__], {name: value for name, value in locals().items() if name != "self"})
+        if isinstance(loss, list | tuple):
+            raise ValueError("AuxiliaryLoss has one loss: for several give learn() a list of AuxiliaryLoss.")
         super().__init__(save_path, save_freq, verbose)
         self.spec = module_specs(loss, preset, loss_kwargs or {}, LOSS)[0]
         explicit = {"coef": coef, "every": every, "learning_rate": learning_rate, "max_grad_norm": max_grad_norm}
@@ -161,6 +164,7 @@ class AuxiliaryLoss(SavedCallback):
     def _init_callback(self) -> None:
         self._check_parent()
         check_algorithm(self.model)
+        check_actions_start_at_0(self.model.action_space)
         if self._built_for is not self.model:
             self._build_for(self.model)
         if self.stream is None:
@@ -210,6 +214,8 @@ class AuxiliaryLoss(SavedCallback):
     def _on_training_start(self) -> None:
         assert self.stream is not None
         self._check_parent()  # a list tells it to its members only after it has initialised them
+        if callbacks_in(self.locals.get("callback")).count(self) > 1:
+            raise ValueError("The same AuxiliaryLoss is in the list of callbacks twice: give each loss one of its own.")
         self._last_save = self.model.num_timesteps
         self.stream.training_start()
 

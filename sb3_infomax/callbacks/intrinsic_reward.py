@@ -9,7 +9,6 @@ import torch as th
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import get_device
@@ -17,7 +16,7 @@ from stable_baselines3.common.utils import get_device
 from sb3_infomax.buffers.replay import ReplayReader
 from sb3_infomax.callbacks.off_policy import OffPolicyBonus
 from sb3_infomax.callbacks.on_policy import OnPolicyBonus
-from sb3_infomax.callbacks.saved import SavedCallback
+from sb3_infomax.callbacks.saved import SavedCallback, callbacks_in
 from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Coefficients, Schedule
 from sb3_infomax.common.plan import ModuleLike, RewardPlan, check_same_spaces, plan_arguments
@@ -255,7 +254,7 @@ class IntrinsicReward(SavedCallback):
     def _on_training_start(self) -> None:
         assert self.stream is not None
         self._check_parent()  # a list tells it to its members only after it has initialised them
-        if _count_intrinsic_rewards(self.locals.get("callback")) > 1:
+        if sum(isinstance(each, IntrinsicReward) for each in callbacks_in(self.locals.get("callback"))) > 1:
             raise ValueError(
                 "There are two IntrinsicReward in one list, whose bonuses would be counted together: use one with a list of "
                 "modules, IntrinsicReward(['rnd', 'emi'])."
@@ -289,9 +288,3 @@ class IntrinsicReward(SavedCallback):
             return
         self.stream.detach()
         self._save_at_end()
-
-
-def _count_intrinsic_rewards(callback: Any) -> int:
-    if isinstance(callback, CallbackList):
-        return sum(map(_count_intrinsic_rewards, callback.callbacks))
-    return int(isinstance(callback, IntrinsicReward))

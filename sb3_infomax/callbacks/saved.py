@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from sb3_infomax.common.saving import SavedFileError, load_state, save_state, state_path, write_atomically
 from sb3_infomax.networks.preprocessing import describe_space
@@ -126,6 +126,13 @@ class SavedCallback(BaseCallback):
                 stacklevel=2,
             )
         self._pending = None
+
+
+def callbacks_in(callback: Any) -> list[Any]:
+    """The callbacks of a list, and of the lists in it."""
+    if isinstance(callback, CallbackList):
+        return [member for each in callback.callbacks for member in callbacks_in(each)]
+    return [callback]
 
 
 def _module_names(config: dict[str, Any]) -> str:

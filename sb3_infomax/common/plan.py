@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import reprlib
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
@@ -329,8 +330,8 @@ def _module_class(entry: Any, kind: Kind) -> Any:
     cls = resolve(entry, kind.table, kind.noun) if isinstance(entry, str) else entry
     if not (isinstance(cls, type) and issubclass(cls, kind.base)):
         raise ValueError(
-            f"{entry!r} is not a {kind.noun} module: give a registered name, a class derived from {kind.base.__name__} or an "
-            "instance."
+            f"{reprlib.repr(entry)} is no {kind.noun}: give a registered name, a class derived from "
+            f"{kind.base.__name__} or an instance."
         )
     return cls
 

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from plain_process import LOAD, OFF_POLICY
 from sb3_contrib import ARS
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.callbacks import CheckpointCallback, EveryNTimesteps
+from stable_baselines3.common.callbacks import CallbackList, CheckpointCallback, EveryNTimesteps
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecNormalize
@@ -246,7 +246,8 @@ BAD = {
     "Unknown preset of InfoNCE": {"preset": "atari"},
     "Unknown argument of InfoNCE 'lambda_g'": {"loss_kwargs": {"lambda_g": 1.0}},
     "every is an argument of AuxiliaryLoss": {"loss_kwargs": {"every": 2}},
-    "is not a auxiliary loss module": {"loss": PPO},
+    "is no auxiliary loss: give a registered name": {"loss": PPO},
+    "for several give learn\\(\\) a list of AuxiliaryLoss": {"loss": ["infonce", "cpc"]},
 }
 
 
@@ -551,6 +552,18 @@ def test_a_learner_that_never_clears_gradients_is_found_out():
 def test_use_inside_every_n_timesteps_is_refused():
     with pytest.raises(ValueError, match="cannot work inside EveryNTimesteps"):
         make("DQN").learn(STEPS, callback=EveryNTimesteps(4, infonce()))
+
+
+def test_the_same_callback_twice_in_a_list_is_refused():
+    auxiliary = AuxiliaryLoss("infonce")
+    with pytest.raises(ValueError, match="twice: give each loss one of its own"):
+        make("DQN").learn(60, callback=[auxiliary, CallbackList([auxiliary])])
+
+
+def test_actions_that_do_not_start_at_0_are_refused():
+    model = PPO("MlpPolicy", jump_envs(action_space=spaces.Discrete(2, start=1)), n_steps=16, batch_size=16)
+    with pytest.raises(ValueError, match=r"sends the actions 0 to n - 1 .* starts at 1"):
+        model.learn(16, callback=AuxiliaryLoss("infonce"))
 
 
 def test_a_loss_that_is_not_finite_is_told_before_it_does_harm():

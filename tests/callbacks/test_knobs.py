@@ -215,7 +215,7 @@ BAD_ARGUMENTS = [
     ({"module": "nonsense"}, "Unknown reward 'nonsense': known are emi, empowerment, "),
     ({"module": "no.such:Module"}, "there is no module 'no.such'"),
     ({"module": "sb3_infomax.rewards.rnd:RNT"}, "has no 'RNT'"),
-    ({"module": PPO}, "is not a reward module"),
+    ({"module": PPO}, "is no reward: give a registered name"),
     ({"module": []}, "at least one module"),
     ({"coef": "a"}, "coef must be a finite number or a schedule"),
     ({"coef": True}, "coef must be a finite number"),
