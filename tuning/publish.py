@@ -73,6 +73,8 @@ def readme_rows(target: Path) -> list[str]:
     """The published table as Markdown rows: method, seeds, last training episodes, last evaluations, success."""
 
     def text(row: dict[str, str], column: str, style: str) -> str:
+        if not row[column]:
+            return "-"  # nothing tells what a success is
         mean, low, high = (format(float(row[key]), style) for key in (column, f"{column}_low", f"{column}_high"))
         return f"{mean} [{low}, {high}]"
 
