@@ -87,6 +87,20 @@ def jump_envs(n_envs: int = 1, cls: type[DummyVecEnv] = DummyVecEnv, monitor: bo
     return cls([make] * n_envs)
 
 
+def goes_on_as_saved(model: Any, folder: Path, batch_size: int = 8) -> dict[str, Tensor]:
+    """Saves an algorithm with its replay and loads both: the next updates must lead to the same weights, which are returned."""
+    model.save(folder / "model"), model.save_replay_buffer(folder / "replay")
+    loaded = type(model).load(folder / "model", env=jump_envs(2), device="cpu")
+    loaded.load_replay_buffer(folder / "replay")
+    loaded.set_logger(model.logger)
+    for one in (model, loaded):
+        np.random.seed(7)
+        one.train(gradient_steps=5, batch_size=batch_size)
+    here, there = (one.policy.state_dict() for one in (model, loaded))
+    assert all(th.equal(here[key], there[key]) for key in here)
+    return here
+
+
 def newest(observations: Any) -> Tensor:
     """The x of observations of ``JumpEnv``, of the newest frame where they are stacked."""
     if isinstance(observations, dict):

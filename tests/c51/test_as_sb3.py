@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from torch import nn
-from toys import jump_envs, same_run
+from toys import goes_on_as_saved, jump_envs, same_run
 
 from sb3_infomax import C51, DRIML, IntrinsicReward
 
@@ -135,16 +135,7 @@ def test_a_saved_policy_stands_alone(algorithm, tmp_path):
 
 def test_a_loaded_run_continues_as_if_it_had_not_stopped(algorithm, tmp_path):
     """Weights, optimizer, target network and replay: the same batch moves both models to the same weights."""
-    model = make(algorithm).learn(60)
-    model.save(tmp_path / "model"), model.save_replay_buffer(tmp_path / "replay")
-    loaded = algorithm.load(tmp_path / "model", env=jump_envs(2), device="cpu")
-    loaded.load_replay_buffer(tmp_path / "replay")
-    loaded.set_logger(model.logger)
-    for one in (model, loaded):
-        np.random.seed(7)
-        one.train(gradient_steps=5, batch_size=8)
-    states = [one.policy.state_dict() for one in (model, loaded)]
-    assert all(th.equal(states[0][key], states[1][key]) for key in states[0])
+    goes_on_as_saved(make(algorithm).learn(60), tmp_path)
 
 
 def test_a_support_given_on_loading_must_be_the_saved_one(algorithm, tmp_path):

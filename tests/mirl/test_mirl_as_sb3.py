@@ -14,7 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from test_matrix import AnySpace
 from torch import nn
-from toys import LEARNERS, jump_envs, same_run
+from toys import LEARNERS, goes_on_as_saved, jump_envs, same_run
 
 from sb3_infomax import MIRL, IntrinsicReward
 from sb3_infomax.mirl.policies import MIRLPolicy
@@ -115,16 +115,7 @@ def test_set_parameters_carries_prior_and_beta():
 
 def test_a_loaded_run_continues_as_if_it_had_not_stopped(tmp_path):
     """Weights, optimizer, target network, replay, prior and beta: the same batch moves both models to the same weights."""
-    model = make().learn(60)
-    model.save(tmp_path / "model"), model.save_replay_buffer(tmp_path / "replay")
-    loaded = MIRL.load(tmp_path / "model", env=jump_envs(2), device="cpu")
-    loaded.load_replay_buffer(tmp_path / "replay")
-    loaded.set_logger(model.logger)
-    for one in (model, loaded):
-        np.random.seed(7)
-        one.train(gradient_steps=5, batch_size=8)
-    states = [one.policy.state_dict() for one in (model, loaded)]
-    assert all(th.equal(states[0][key], states[1][key]) for key in states[0])
+    goes_on_as_saved(make().learn(60), tmp_path)
 
 
 class Dropped(BaseFeaturesExtractor):
