@@ -89,7 +89,7 @@ def jump_envs(n_envs: int = 1, cls: type[DummyVecEnv] = DummyVecEnv, monitor: bo
 
 
 def goes_on_as_saved(model: Any, folder: Path, batch_size: int = 8) -> dict[str, Tensor]:
-    """Saves an algorithm and its replay, and loads them: the next updates must lead to the same weights, which are returned."""
+    """Saves an algorithm and its replay, and loads them: the next updates must lead to equal weights, which are returned."""
     model.save(folder / "model"), model.save_replay_buffer(folder / "replay")
     loaded = type(model).load(folder / "model", env=jump_envs(2), device="cpu")
     loaded.load_replay_buffer(folder / "replay")
