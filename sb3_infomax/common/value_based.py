@@ -27,11 +27,14 @@ class ValueBased(DQN):
         check_positive(batch_size=self.batch_size)
         check_actions_start_at_0(self.action_space)
         # load(v_max=...) has set what only the constructor reads
-        if late := sorted(
-            (self.policy_kwargs.keys() | self.policy_kwargs.get("infonce_kwargs", {}).keys()) & vars(self).keys()
-        ):
-            raise ValueError(f"{', '.join(late)} cannot be changed on loading: the saved networks are made for it.")
+        made_of = self._made_of()
+        if late := sorted(name for name in made_of.keys() & vars(self).keys() if vars(self)[name] != made_of[name]):
+            raise ValueError(f"{', '.join(late)} cannot be changed on loading: the networks were saved with other values.")
         super()._setup_model()
+
+    def _made_of(self) -> dict[str, Any]:
+        """Arguments that the policy was built with, by the names that the constructor has for them."""
+        return self.policy_kwargs
 
     def load_replay_buffer(self, *args: Any, **kwargs: Any) -> None:
         """See ``OffPolicyAlgorithm.load_replay_buffer``.

@@ -131,6 +131,11 @@ class DRIML(C51):
             self.rng = PrivateRNG(int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed)
         self._watch_replay()
 
+    def _made_of(self) -> dict[str, Any]:
+        infonce = self.policy_kwargs["infonce_kwargs"]
+        rest = {name: value for name, value in infonce.items() if name not in parameters_of(DRIML)}
+        return self.policy_kwargs | infonce | {"infonce_kwargs": rest}
+
     def _create_aliases(self) -> None:
         super()._create_aliases()
         self.auxiliary, self.encoder = self.policy.auxiliary, self.policy.make_encoder()

@@ -146,9 +146,20 @@ def test_a_support_given_on_loading_must_be_the_saved_one(algorithm, tmp_path):
 
 def test_what_the_networks_are_made_of_cannot_be_given_on_loading(algorithm, tmp_path):
     make(algorithm).save(tmp_path / "model")
-    for late in ({"v_max": 50.0}, {"dueling": True}, *([{"k": 3}, {"infonce_kwargs": {}}] if algorithm is DRIML else [])):
+    for late in (
+        {"v_max": 50.0},
+        {"dueling": True},
+        *([{"k": 3}, {"infonce_kwargs": {"dim": 9}}] if algorithm is DRIML else []),
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(late))} cannot be changed on loading"):
             algorithm.load(tmp_path / "model", device="cpu", **late)
+
+
+def test_what_the_networks_are_made_of_may_be_repeated_on_loading(algorithm, tmp_path):
+    """The RL Zoo hands all hyperparameters on when it continues a run."""
+    own = {**OWN[algorithm], "v_max": 50.0}
+    make(algorithm, **own).save(tmp_path / "model")
+    assert algorithm.load(tmp_path / "model", device="cpu", **own).q_net.v_max == 50.0
 
 
 def test_a_replay_buffer_of_other_environments_is_refused(algorithm, tmp_path):
