@@ -46,7 +46,8 @@ class AuxiliaryLoss(SavedCallback):
     the heads learn on top of the encoder as it is, as probes. Models saved meanwhile load without this package. Works beside
     ``IntrinsicReward`` and beside other ``AuxiliaryLoss``. PPO's early stopping by ``target_kl`` skips the loss too.
 
-    Logged, under ``auxiliary/<name>_...``: ``coef`` and what the loss logs, averaged over a ``train()``.
+    Logged, under ``auxiliary/<name>_...`` (``<name>2`` for the second of a name in one list): ``coef`` and what the loss logs,
+    averaged over a ``train()``.
 
     :param loss: a registered name (``"infonce"``, ``"cpc"``, ``"curl"``, ``"stdim"``, ``"shift"``), an
         :class:`AuxiliaryModule` class or an instance
@@ -101,6 +102,7 @@ class AuxiliaryLoss(SavedCallback):
         self.stream: OffPolicyPairs | OnPolicyPairs | None = None
         self.sampler: PairSampler | None = None
         self.n_steps = 0  # gradient steps of the learner's
+        self.log_name = self.spec.name  # in the logger
         self._sums: dict[str, Tensor] = {}
         self._n_losses = 0
 
@@ -214,8 +216,12 @@ class AuxiliaryLoss(SavedCallback):
     def _on_training_start(self) -> None:
         assert self.stream is not None
         self._check_parent()  # a list tells it to its members only after it has initialised them
-        if callbacks_in(self.locals.get("callback")).count(self) > 1:
+        callbacks = callbacks_in(self.locals.get("callback"))
+        if callbacks.count(self) > 1:
             raise ValueError("The same AuxiliaryLoss is in the list of callbacks twice: give each loss one of its own.")
+        alike = [each for each in callbacks if isinstance(each, AuxiliaryLoss) and each.spec.name == self.spec.name]
+        place = alike.index(self) + 1 if self in alike else 1
+        self.log_name = self.spec.name if place == 1 else f"{self.spec.name}{place}"
         self._last_save = self.model.num_timesteps
         self.stream.training_start()
 
@@ -332,7 +338,7 @@ class AuxiliaryLoss(SavedCallback):
                 handle.remove()
 
     def _log(self, coef: float) -> None:
-        prefix = f"auxiliary/{self.spec.name}"
+        prefix = f"auxiliary/{self.log_name}"
         self.logger.record(f"{prefix}_coef", coef)
         for name, value in self._sums.items():
             self.logger.record_mean(f"{prefix}_{name}", float(value) / self._n_losses)

@@ -79,7 +79,7 @@ class MIRL(ValueBased):
         ``"constant"``, ``beta_init``; or a function of the current progress remaining (from 1 to 0)
     :param beta_init: Inverse temperature at the start; reproduction: 0.01
     :param beta_lr: Step of beta, per gradient step (paper: 3.3e-6) or, where linear, per step of an environment
-    :param beta_min: beta is never smaller (ours)
+    :param beta_min: beta is never smaller (ours; at least 1e-4, where float32 still tells Q values from log rho)
     :param beta_max: beta is never larger (ours; reproduction: 200, unused)
     :param loss: ``"mse"`` (paper) or ``"huber"``, DQN's in Stable-Baselines3; beta follows the squared error in either case
     :param double_q: Value the next state by the target network under the soft policy of the online one, at one more forward

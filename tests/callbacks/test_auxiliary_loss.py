@@ -554,6 +554,14 @@ def test_use_inside_every_n_timesteps_is_refused():
         make("DQN").learn(STEPS, callback=EveryNTimesteps(4, infonce()))
 
 
+def test_two_losses_of_one_name_log_apart():
+    model = make("DQN").learn(
+        60, callback=[AuxiliaryLoss("infonce", coef=coef, loss_kwargs={"dim": 8}) for coef in (1.0, 2.0)]
+    )
+    logged = model.logger.name_to_value
+    assert (logged["auxiliary/infonce_coef"], logged["auxiliary/infonce2_coef"]) == (1.0, 2.0)
+
+
 def test_the_same_callback_twice_in_a_list_is_refused():
     auxiliary = AuxiliaryLoss("infonce")
     with pytest.raises(ValueError, match="twice: give each loss one of its own"):
