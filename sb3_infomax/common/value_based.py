@@ -30,7 +30,15 @@ class ValueBased(DQN):
         made_of = self._made_of()
         if late := sorted(name for name in made_of.keys() & vars(self).keys() if vars(self)[name] != made_of[name]):
             raise ValueError(f"{', '.join(late)} cannot be changed on loading: the networks were saved with other values.")
-        super()._setup_model()
+        try:
+            super()._setup_model()
+        except RuntimeError as error:
+            if "Kernel size" not in str(error):
+                raise
+            raise ValueError(
+                "The pictures are too small for NatureCNN: enlarge them, or give policy_kwargs={'features_extractor_class': "
+                "LocalGlobalCNN} (from sb3_infomax)."
+            ) from error
 
     def _made_of(self) -> dict[str, Any]:
         """Arguments that the policy was built with, by the names that the constructor has for them."""

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.envs.ising import ising_sweep, random_spins
 
 # "#" wall, "o" power pill, "." cell where food may lie, "<>" ends of the tunnel
@@ -129,6 +130,9 @@ class PacManEnv(gym.Env[NDArray[np.uint8], np.int64]):
         reward_scale: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
+        check_arguments([PacManEnv.__init__], {name: value for name, value in locals().items() if name not in ("self", "eps")})
+        if scale < 1:
+            raise ValueError(f"scale is a number of pixels and must be at least 1, got {scale}.")
         self.eps = [float(eps)] * 4 if isinstance(eps, (int, float)) else [float(value) for value in eps]
         if len(self.eps) != 4 or not all(0.0 <= value <= 1.0 for value in self.eps):
             raise ValueError(f"eps must be a probability, or four of them, got {eps}.")
@@ -268,6 +272,7 @@ class TaskSwitch(gym.Wrapper[NDArray[np.uint8], np.int64, NDArray[np.uint8], np.
 
     def __init__(self, env: gym.Env, n_episodes: int = 5000, tasks: Sequence[int] = (0, 1, 2, 3)) -> None:
         super().__init__(env)
+        check_arguments([TaskSwitch.__init__], {"n_episodes": n_episodes})
         if n_episodes < 1 or len(tasks) == 0:
             raise ValueError(f"TaskSwitch needs an episode per task and a task, got {n_episodes} and {tasks}.")
         self.n_episodes, self.tasks = n_episodes, tuple(tasks)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.mirl.mirl import MIRL
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PriorRecorder(BaseCallback):
-    """Keeps MIRL's prior and diagnostics from time to time.
+    """Keeps MIRL's prior and diagnostics from time to time, of the last run.
 
     ::
 
@@ -30,6 +31,7 @@ class PriorRecorder(BaseCallback):
 
     def __init__(self, every: int = 1000, verbose: int = 0) -> None:
         super().__init__(verbose)
+        check_arguments([PriorRecorder.__init__], {"every": every})
         self.every = every
         self.timesteps: list[int] = []
         self.priors: list[NDArray[np.float64]] = []
@@ -40,6 +42,8 @@ class PriorRecorder(BaseCallback):
             raise ValueError(f"PriorRecorder records MIRL, not {type(self.model).__name__}.")
 
     def _on_training_start(self) -> None:
+        if self.model.num_timesteps == 0:  # a run begins, perhaps not the first one
+            self.timesteps, self.priors, self.diagnostics = [], [], []
         self._record()
 
     def _on_step(self) -> bool:
@@ -68,6 +72,8 @@ class PriorRecorder(BaseCallback):
         from matplotlib import colormaps
         from matplotlib.figure import Figure
 
+        if not self.priors:
+            raise ValueError("There is nothing to draw before training has started.")
         priors, names = np.array(self.priors), actions or [f"action {index}" for index in range(len(self.priors[0]))]
         figure = Figure(figsize=(7, 7), layout="constrained")
         shares, nats, inverse = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))

@@ -12,6 +12,8 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from sb3_infomax.common.arguments import check_arguments
+
 # Longest episode of each game, in steps
 TIME_LIMITS = {
     "bigfish": 6000,
@@ -69,7 +71,8 @@ def make_procgen(
     .. code-block:: python
 
         env = make_procgen("coinrun", n_envs=64, num_levels=200)
-        PPO("CnnPolicy", VecNormalize(env, norm_obs=False)).learn(1_000_000, callback=IntrinsicReward("rnd"))
+        env = VecNormalize(env, norm_obs=False)
+        PPO("CnnPolicy", env, n_steps=256, batch_size=2048).learn(1_000_000, callback=IntrinsicReward("rnd"))
 
     :param game: one of the 16, such as ``"coinrun"``
     :param n_envs: how many
@@ -85,6 +88,9 @@ def make_procgen(
     :raises ImportError: one sentence with what to install
     :raises ValueError: one sentence for what Procgen does not have
     """
+    check_arguments([make_procgen], {name: value for name, value in locals().items() if name != "options"})
+    if n_envs < 1:
+        raise ValueError(f"n_envs must be at least 1, got {n_envs}.")
     _check(game, distribution_mode, start_level, num_levels, options)
     backend = _available_backend() if backend is None else backend
     if backend not in BACKENDS:

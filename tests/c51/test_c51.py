@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from toys import jump_envs, same_run
 
 from sb3_infomax import C51
+from sb3_infomax.envs.pacman import PacManEnv
 from sb3_infomax.registry import ALGORITHMS, resolve
 
 SETTINGS = {"learning_starts": 20, "batch_size": 8, "buffer_size": 60, "train_freq": 4, "gradient_steps": 2, "seed": 3}
@@ -164,6 +165,7 @@ def test_adams_epsilon_follows_the_batch_size_and_yields_to_the_users():
     [
         ({"n_atoms": 1}, "n_atoms must be an integer"),
         ({"v_max": "10"}, "v_max must be a number, got '10'"),
+        ({"env": PacManEnv(), "policy": "CnnPolicy"}, "too small for NatureCNN: enlarge them, or give"),
         ({"double_q": "yes"}, "double_q must be True or False"),
         ({"batch_size": 0}, "batch_size must be a number above 0, got 0"),
         ({"env": jump_envs(action_space=spaces.Discrete(2, start=1))}, "sends the actions 0 to n - 1 .* starts at 1"),

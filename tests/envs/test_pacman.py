@@ -323,6 +323,10 @@ def test_the_switch_brings_the_layout_of_the_task():
     [
         (lambda: PacManEnv(task=4), "0 to 3, got 4"),
         (lambda: PacManEnv(eps=1.5), "probability"),
+        (lambda: PacManEnv(reward_scale="a"), "reward_scale must be a number, got 'a'"),
+        (lambda: PacManEnv(scale=1.5), "scale must be a whole number, got 1.5"),
+        (lambda: PacManEnv(scale=0), "scale is a number of pixels and must be at least 1, got 0"),
+        (lambda: TaskSwitch(PacManEnv(), n_episodes=1.5), "n_episodes must be a whole number, got 1.5"),
         (lambda: PacManEnv(eps=[0.5, 0.5]), "four of them"),
         (lambda: TaskSwitch(PacManEnv(), n_episodes=0), "episode per task"),
     ],

@@ -38,3 +38,15 @@ def test_sixteen_actions_have_sixteen_colours():
 def test_another_algorithm_is_refused_before_training():
     with pytest.raises(ValueError, match="records MIRL, not DQN"):
         DQN("MlpPolicy", jump_envs(1), **LEARNERS["DQN"][3]).learn(10, callback=PriorRecorder())
+
+
+def test_a_new_run_is_recorded_afresh_and_wrong_use_gets_one_sentence():
+    recorder = PriorRecorder(every=10)
+    with pytest.raises(ValueError, match="nothing to draw before training"):
+        recorder.plot()
+    with pytest.raises(ValueError, match="every must be a whole number"):
+        PriorRecorder(every="often")
+    model = MIRL("MlpPolicy", jump_envs(1), device="cpu")
+    for _ in range(2):
+        model.learn(20, callback=recorder)
+        assert recorder.timesteps == [0, 10, 20]

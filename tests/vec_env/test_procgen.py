@@ -242,6 +242,8 @@ def test_pictures_for_videos_are_the_observations(coinrun):
         ("maze", {"backgrounds": False}, "no option backgrounds; it has .*use_backgrounds"),
         ("maze", {"backend": "gym"}, "one of envpool, gym3, got 'gym'"),
         ("maze", {"backend": "envpool", "use_sequential_levels": True}, "needs backend='gym3'"),
+        ("coinrun", {"n_envs": 0}, "n_envs must be at least 1, got 0"),
+        ("coinrun", {"num_levels": "x"}, "num_levels must be a whole number, got 'x'"),
     ],
 )
 def test_what_procgen_does_not_have_is_one_sentence(game, settings, message):
