@@ -118,7 +118,9 @@ class SavedCallback(BaseCallback):
         try:
             self._load_state(self._pending["state"])
         except (RuntimeError, KeyError, ValueError) as error:
-            raise SavedFileError("The saved module was built with other settings; pass those it was saved with.") from error
+            raise SavedFileError(
+                "The saved module was built with other settings, or for a model of another kind; pass those it was saved with."
+            ) from error
         if self.model.num_timesteps not in (0, self._pending_steps):
             warnings.warn(
                 f"{name} was saved at step {self._pending_steps}, but the model is at step "
