@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 
 # Each layer may import itself and the layers before it.
 LAYERS = [
-    ["registry", "types", "randomness"],
+    ["registry", "types", "randomness", "checks"],
     ["networks"],
     ["mi"],
     ["rewards", "auxiliary"],
@@ -30,7 +30,7 @@ LAYERS = [
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # torch, gymnasium and numpy; no Stable-Baselines3
-CORE = ["registry", "types", "randomness", "networks", "mi", "rewards", "auxiliary"]
+CORE = ["registry", "types", "randomness", "checks", "networks", "mi", "rewards", "auxiliary"]
 SB3 = ["stable_baselines3", "sb3_contrib"]
 HEAVY = ["matplotlib", "rich", "pandas", "optuna", "ray", "tensorboard", "ale_py", "cv2", "minigrid", "mujoco", "envpool"]
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from sb3_infomax.c51.policies import C51Policy, CategoricalQNetwork, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_infomax.c51.projection import project_distribution
+from sb3_infomax.checks import check_positive
 from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.value_based import ValueBased
-from sb3_infomax.rewards.base import check_positive
 
 
 class C51(ValueBased):

@@ -17,6 +17,7 @@ from sb3_infomax.auxiliary.base import AuxiliaryModule
 from sb3_infomax.buffers.pairs import PairSampler
 from sb3_infomax.callbacks.pair_streams import OffPolicyPairs, OnPolicyPairs
 from sb3_infomax.callbacks.saved import SavedCallback, callbacks_in
+from sb3_infomax.checks import NonFiniteError, check_positive
 from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Schedule, as_schedule, value_now
 from sb3_infomax.common.feature_encoders import policy_encoder, trained_network
@@ -27,7 +28,6 @@ from sb3_infomax.common.training import unwrap_next_train, wrap_next_train
 from sb3_infomax.networks.features import DetachedEncoder, FeatureEncoder
 from sb3_infomax.networks.preprocessing import check_actions_start_at_0
 from sb3_infomax.randomness import PrivateRNG
-from sb3_infomax.rewards.base import NonFiniteError, check_positive
 
 
 class AuxiliaryLoss(SavedCallback):

@@ -17,6 +17,7 @@ from sb3_infomax.buffers.replay import ReplayReader
 from sb3_infomax.callbacks.off_policy import OffPolicyBonus
 from sb3_infomax.callbacks.on_policy import OnPolicyBonus
 from sb3_infomax.callbacks.saved import SavedCallback, callbacks_in
+from sb3_infomax.checks import check_positive
 from sb3_infomax.common.arguments import check_arguments
 from sb3_infomax.common.coefficients import Coefficients, Schedule
 from sb3_infomax.common.plan import ModuleLike, RewardPlan, check_same_spaces, plan_arguments
@@ -25,7 +26,7 @@ from sb3_infomax.common.saving import load_state, state_path
 from sb3_infomax.common.two_heads import TwoHeadCredit
 from sb3_infomax.networks.preprocessing import check_actions_start_at_0
 from sb3_infomax.randomness import PrivateRNG
-from sb3_infomax.rewards.base import RewardModule, check_positive
+from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.mixture import RewardMixture
 
 

@@ -10,8 +10,8 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 from torch.nn import functional as F
 
+from sb3_infomax.checks import NonFiniteError, check_positive
 from sb3_infomax.networks.preprocessing import check_actions_start_at_0
-from sb3_infomax.rewards.base import NonFiniteError, check_positive
 
 SelfValueBased = TypeVar("SelfValueBased", bound="ValueBased")
 

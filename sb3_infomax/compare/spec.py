@@ -116,7 +116,9 @@ def duration_text(seconds: float) -> str:
     """Seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.3g} min"
+    return f"{seconds / 3600:.3g} h" if seconds < 3.6e6 else f"{seconds / 3600:,.0f} h"
 
 
 @dataclass(frozen=True)
@@ -339,10 +341,9 @@ def compare_command(spec: RunSpec, methods: Iterable[str], seeds: Sequence[int])
     :param methods: texts, see :func:`parse_method`
     :param seeds: in their order
     """
-    n_first = len(seeds) if list(seeds) == list(range(len(seeds))) else None
-    words = ["sb3-infomax", "compare", *methods, "--env", spec.env]
-    words += ["--seeds", ",".join(map(str, seeds)) if n_first is None else str(n_first)]
-    return shlex.join([*words, *option_words(spec)])
+    # 3 is the first three, "3," is the one
+    which = str(len(seeds)) if list(seeds) == list(range(len(seeds))) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
+    return shlex.join(["sb3-infomax", "compare", *methods, "--env", spec.env, "--seeds", which, *option_words(spec)])
 
 
 def option_words(spec: RunSpec) -> list[str]:

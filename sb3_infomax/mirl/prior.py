@@ -12,7 +12,7 @@ import torch as th
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sb3_infomax.rewards.base import NonFiniteError
+from sb3_infomax.checks import NonFiniteError
 
 Floats = NDArray[np.float64]
 

@@ -1,20 +1,16 @@
 """What a reward module is: the one contract between papers and learners."""
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from sb3_infomax.checks import NonFiniteError, check_positive
 from sb3_infomax.networks.encoders import ObservationPreprocessor
 from sb3_infomax.networks.preprocessing import NewestChannels, check_action_space, check_observation_space
 from sb3_infomax.types import Transitions
-
-
-class NonFiniteError(FloatingPointError):
-    """NaN or infinity in observations, a loss or a bonus; the message says where and what to do."""
 
 
 class RewardModule(nn.Module):
@@ -204,13 +200,6 @@ class RewardModule(nn.Module):
         if state["optimizer"] is not None:
             self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
-
-
-def check_positive(**values: float) -> None:
-    """:raises ValueError: naming the first value that is not a finite number above 0"""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be a number above 0, got {value!r}.")
 
 
 def finite_rows(transitions: Transitions) -> Tensor:

@@ -7,11 +7,12 @@ import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from sb3_infomax.checks import check_positive
 from sb3_infomax.mi.bounds import jensen_shannon
 from sb3_infomax.mi.critics import ConcatenatedCritic, Critic
 from sb3_infomax.networks.encoders import Conv, ObservationEncoder, initialize, make_mlp
 from sb3_infomax.networks.preprocessing import NewestChannels, encode_actions, encoded_dim, is_image_space, observation_keys
-from sb3_infomax.rewards.base import RewardModule, check_positive
+from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.types import Frames, Transitions
 
 CONVOLUTIONS = (Conv(16, kernel=8, stride=4), Conv(32, kernel=4, stride=2))

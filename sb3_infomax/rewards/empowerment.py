@@ -11,10 +11,11 @@ import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from sb3_infomax.checks import check_positive
 from sb3_infomax.networks.dynamics import CategoricalDynamics, Dynamics, ForwardModel, MixtureDynamics
 from sb3_infomax.networks.encoders import Conv, ObservationEncoder, initialize, make_mlp
 from sb3_infomax.networks.preprocessing import check_observation_space, encode_actions, encoded_dim, is_image_space
-from sb3_infomax.rewards.base import RewardModule, check_positive
+from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.icm import action_loss
 from sb3_infomax.types import Frames, Transitions, map_frames, n_frames
 

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sb3_infomax.checks import check_positive
 from sb3_infomax.networks.encoders import make_mlp
-from sb3_infomax.rewards.base import check_positive
 from sb3_infomax.rewards.empowerment import EmpowermentReward, check_not_negative
 
 _LOG_STD_BOUNDS = (-5.0, 2.0)

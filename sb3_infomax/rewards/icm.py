@@ -8,6 +8,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sb3_infomax.checks import check_positive
 from sb3_infomax.networks.encoders import Conv, ObservationEncoder, initialize, make_mlp
 from sb3_infomax.networks.preprocessing import (
     NewestChannels,
@@ -16,7 +17,7 @@ from sb3_infomax.networks.preprocessing import (
     encoded_dim,
     is_image_space,
 )
-from sb3_infomax.rewards.base import RewardModule, check_positive
+from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.types import Frames, Transitions
 
 # The authors' code multiplies the mean square by the size of their features, so that settings do not depend on it.

@@ -8,8 +8,9 @@ from typing import Literal
 import torch as th
 from torch import Tensor, nn
 
+from sb3_infomax.checks import NonFiniteError
 from sb3_infomax.randomness import PrivateRNG
-from sb3_infomax.rewards.base import NonFiniteError, RewardModule, finite_rows
+from sb3_infomax.rewards.base import RewardModule, finite_rows
 from sb3_infomax.rewards.scaling import RewardScaler
 from sb3_infomax.types import Transitions
 

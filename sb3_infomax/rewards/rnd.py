@@ -7,8 +7,9 @@ import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from sb3_infomax.checks import check_positive
 from sb3_infomax.networks.encoders import Conv, ObservationEncoder, initialize, make_mlp
-from sb3_infomax.rewards.base import RewardModule, check_positive
+from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.types import Transitions, n_frames
 
 

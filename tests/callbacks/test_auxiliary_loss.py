@@ -27,10 +27,10 @@ from sb3_infomax.auxiliary.horizon import RandomHorizon
 from sb3_infomax.auxiliary.infonce import InfoNCE
 from sb3_infomax.callbacks.auxiliary_loss import AuxiliaryLoss
 from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+from sb3_infomax.checks import NonFiniteError
 from sb3_infomax.common.feature_encoders import policy_encoder, trained_network
 from sb3_infomax.common.saving import SavedFileError
 from sb3_infomax.registry import AUXILIARY
-from sb3_infomax.rewards.base import NonFiniteError
 
 ALGORITHMS = [name for name in LEARNERS if name != "TRPO"]
 #: those that have a CnnPolicy

@@ -11,8 +11,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from toys import PPO_LIKE, STEPS, Call, Height, Rude, Step, fingerprint, jump_envs, make, newest, same_run
 
 from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
+from sb3_infomax.checks import NonFiniteError
 from sb3_infomax.common.policies import TwoHeadActorCriticPolicy
-from sb3_infomax.rewards.base import NonFiniteError, RewardModule
+from sb3_infomax.rewards.base import RewardModule
 from sb3_infomax.rewards.icm import ICM
 from sb3_infomax.rewards.rnd import RND
 

@@ -10,6 +10,7 @@ from runs_in_memory import scores_of
 from runs_on_disk import stored_run
 
 from sb3_infomax.cli import main
+from sb3_infomax.compare.settings import parse_seeds
 from sb3_infomax.compare.spec import RunSpec, parse_settings
 from sb3_infomax.report.analysis import analyse
 from sb3_infomax.report.page import again_command, inline_svg, ranges
@@ -147,6 +148,17 @@ def test_the_command_that_makes_the_runs_again_has_their_budget_of_time(tmp_path
     settings = RunSpec("CartPole-v1", "ppo", cpu_seconds=90.0).to_json()
     again = again_command([RunRecord("CartPole-v1", "ppo", 0, tmp_path, settings=settings)], "CartPole-v1")
     assert again.startswith("sb3-infomax compare ppo --env CartPole-v1 --seeds 1 --budget 90s")
+
+
+@pytest.mark.parametrize(("seeds", "option"), [([0], "1"), ([3], "3,"), ([0, 1, 2], "3"), ([1, 2], "1,2")])
+def test_the_command_that_makes_the_runs_again_names_their_seeds(seeds, option, tmp_path):
+    settings = RunSpec("CartPole-v1", "ppo", timesteps=90).to_json()
+    again = again_command(
+        [RunRecord("CartPole-v1", "ppo", seed, tmp_path, settings=settings) for seed in seeds], "CartPole-v1"
+    )
+    assert (
+        again == f"sb3-infomax compare ppo --env CartPole-v1 --seeds {option} --timesteps 90" and parse_seeds(option) == seeds
+    )
 
 
 def test_the_command_that_makes_the_runs_again_keeps_texts_that_look_like_numbers(tmp_path):

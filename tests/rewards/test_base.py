@@ -9,7 +9,8 @@ from gymnasium import spaces
 from samples import OBSERVATIONS, VECTOR, random_rollout
 from torch import nn
 
-from sb3_infomax.rewards.base import NonFiniteError, RewardModule, check_positive, finite_rows
+from sb3_infomax.checks import NonFiniteError, check_positive
+from sb3_infomax.rewards.base import RewardModule, finite_rows
 from sb3_infomax.types import Transitions
 
 
