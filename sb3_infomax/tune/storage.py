@@ -173,14 +173,26 @@ def open_database(url: str, heartbeat: int, leaving: threading.Event) -> RDBStor
     settings: dict[str, Any] = {"pool_pre_ping": True}
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    elif parsed.drivername == "sqlite":
-        settings["connect_args"] = {"timeout": 60}  # writers wait for each other
+    elif parsed.get_backend_name() == "sqlite":
+        # workers wait for each other, and the driver begins no transactions of its own, see begin_immediately
+        settings["connect_args"] = {"timeout": 60, "isolation_level": None}
         make_folder(Path(parsed.database or ".").parent)
     check_connection(parsed)
     storage = create_tables(parsed.render_as_string(hide_password=False), settings, heartbeat)
-    if parsed.drivername != "sqlite":
+    if parsed.get_backend_name() == "sqlite":
+        sqlalchemy.event.listen(storage.engine, "begin", begin_immediately)
+    else:
         sqlalchemy.event.listen(storage.engine, "do_connect", partial(wait_for_server, leaving))
     return storage
+
+
+def begin_immediately(connection: sqlalchemy.Connection) -> None:
+    """SQLAlchemy's hook for transactions: on an SQLite file they exclude each other from their first statement on.
+
+    Python's driver would begin one only before something is written, so that two workers could read that a trial waits, and
+    both take it. SQLite has no lock of a row, by which Optuna prevents that in other databases.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def check_connection(url: sqlalchemy.URL) -> None:

@@ -31,6 +31,14 @@ def test_workers_that_start_together_do_exactly_what_was_asked_for(tmp_path, url
     assert len(lines(log, "begin")) == 7
 
 
+def test_no_two_workers_take_one_trial(tmp_path, url):
+    """With trials that take no time, so that the workers do little but claim."""
+    log = tmp_path / "log"
+    assert [worker.wait(300) for worker in [start(url, 60, 0.0, log) for _ in range(4)]] == [0] * 4
+    assert sorted(first_number(trial) for trial in study_of(url).trials) == list(range(60))
+    assert len(lines(log, "begin")) == len(lines(log, "end")) == 60
+
+
 def test_a_killed_workers_trial_is_done_by_another_and_nothing_else_again(tmp_path, url):
     log = tmp_path / "log"
     victim = start(url, 3, 30.0, log)
