@@ -76,8 +76,7 @@ class CategoricalQNetwork(QNetwork):
             observation_space, action_space, features_extractor, features_dim, net_arch, activation_fn, normalize_images
         )
         self.n_atoms, self.v_min, self.v_max, self.dueling = n_atoms, float(v_min), float(v_max), dueling
-        # made of the arguments, never loaded: a file of another support must not change it behind v_min and v_max
-        self.register_buffer("atoms", th.linspace(self.v_min, self.v_max, n_atoms), persistent=False)
+        self.register_buffer("atoms", th.linspace(self.v_min, self.v_max, n_atoms))
         n_actions = int(self.action_space.n)
         if dueling:
             self.q_net = nn.Sequential(DuelingHead(features_dim, n_actions, n_atoms, self.net_arch, activation_fn))
@@ -115,6 +114,16 @@ class CategoricalQNetwork(QNetwork):
         :return: shape (batch, n_actions)
         """
         return self.probabilities(obs) @ self.atoms
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """PyTorch's hook for loading, which refuses what was learned on another support: it would be read as if of this one."""
+        saved = state_dict.get(f"{prefix}atoms")
+        if saved is not None and saved.shape == self.atoms.shape and not th.allclose(saved.to(self.atoms), self.atoms):
+            raise ValueError(
+                f"These parameters are of a support from v_min={saved[0]:g} to v_max={saved[-1]:g}, and this network's is from "
+                f"{self.v_min:g} to {self.v_max:g}: create the model with v_min={saved[0]:g}, v_max={saved[-1]:g}."
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         own = {"n_atoms": self.n_atoms, "v_min": self.v_min, "v_max": self.v_max, "dueling": self.dueling}

@@ -144,6 +144,13 @@ def test_a_support_given_on_loading_must_be_the_saved_one(algorithm, tmp_path):
         algorithm.load(tmp_path / "model", policy_kwargs={"net_arch": [8], "n_atoms": 21})
 
 
+def test_parameters_of_another_support_are_refused(algorithm):
+    model, other = make(algorithm, v_max=3.0), make(algorithm, v_max=5.0)
+    with pytest.raises(ValueError, match="v_min=-10 to v_max=3, .* create the model with v_min=-10, v_max=3"):
+        other.set_parameters(model.get_parameters())
+    make(algorithm, v_max=3.0).set_parameters(model.get_parameters())
+
+
 def test_what_the_networks_are_made_of_cannot_be_given_on_loading(algorithm, tmp_path):
     make(algorithm).save(tmp_path / "model")
     for late in (
