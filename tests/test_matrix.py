@@ -8,7 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -17,7 +16,7 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
-from toys import NO_WARM_UP
+from toys import NO_WARM_UP, AnySpace
 
 from sb3_infomax.buffers.replay import Relabeller, ReplayReader, relabelled
 from sb3_infomax.callbacks.intrinsic_reward import IntrinsicReward
@@ -50,23 +49,6 @@ An entry is what ran, without a NaN or an infinity in anything that was logged, 
 replay buffer where Stable-Baselines3 has no off-policy algorithm for the action space. The table is generated and held by
 `tests/test_matrix.py`; `python tests/test_matrix.py` makes it again.
 """
-
-
-class AnySpace(gym.Env):
-    """Random observations of any space, ends of both kinds."""
-
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
-        observation_space.seed(seed)
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        assert self.action_space.contains(action)
-        end = self.np_random.random()
-        return self.observation_space.sample(), 0.0, end < 0.1, end > 0.9, {}
 
 
 def make_env(kind: str, n_envs: int) -> VecEnv:

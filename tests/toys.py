@@ -88,6 +88,23 @@ def jump_envs(n_envs: int = 1, cls: type[DummyVecEnv] = DummyVecEnv, monitor: bo
     return cls([make] * n_envs)
 
 
+class AnySpace(gym.Env):
+    """Random observations of any space, ends of both kinds."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        observation_space.seed(seed)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        end = self.np_random.random()
+        return self.observation_space.sample(), 0.0, end < 0.1, end > 0.9, {}
+
+
 def goes_on_as_saved(model: Any, folder: Path, batch_size: int = 8) -> dict[str, Tensor]:
     """Saves an algorithm and its replay, and loads them: the next updates must lead to equal weights, which are returned."""
     model.save(folder / "model"), model.save_replay_buffer(folder / "replay")

@@ -424,3 +424,13 @@ def test_settings_given_on_loading_are_checked_and_take_effect(tmp_path):
     with pytest.raises(ValueError, match="prior_lr must be between 0 and 1, got 5"):
         MIRL.load(tmp_path / "model", prior_lr=5.0)
     assert MIRL.load(tmp_path / "model", env=jump_envs(2), beta_init=7.0).learn(10).beta == 7.0
+
+
+def test_prior_and_beta_are_saved_and_carried_with_the_parameters(tmp_path):
+    trained, other = make(prior_lr=0.02).learn(60), make(seed=9)
+    trained.save(tmp_path / "model")
+    other.set_parameters(trained.get_parameters(), exact_match=True)
+    for one in (MIRL.load(tmp_path / "model"), other):
+        assert one.beta == trained.beta != 1.0 and np.array_equal(one.prior, trained.prior) and np.ptp(one.prior) > 0
+    loaded = MIRL.load(tmp_path / "model", env=trained.env).learn(40, reset_num_timesteps=False)
+    assert not np.array_equal(loaded.prior, trained.prior)

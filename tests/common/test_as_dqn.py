@@ -1,4 +1,4 @@
-"""What Stable-Baselines3's own tests ask of DQN, asked of C51 and of DRIML."""
+"""What Stable-Baselines3's own tests ask of DQN, asked of C51, DRIML and MIRL."""
 
 import copy
 
@@ -14,14 +14,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from torch import nn
-from toys import goes_on_as_saved, jump_envs, same_run
+from toys import OFF_POLICY, AnySpace, goes_on_as_saved, jump_envs, same_run
 
-from sb3_infomax import C51, DRIML, IntrinsicReward
+from sb3_infomax import C51, DRIML, MIRL, IntrinsicReward
 
-SETTINGS = {"learning_starts": 20, "batch_size": 8, "buffer_size": 100, "train_freq": 4, "gradient_steps": 2, "seed": 3}
-
-
-OWN = {C51: {}, DRIML: {"k": 2, "infonce_kwargs": {"dim": 16}}}
+OWN = {C51: {}, DRIML: {"k": 2, "infonce_kwargs": {"dim": 16}}, MIRL: {"prior_lr": 0.02}}
 
 
 @pytest.fixture(params=OWN, ids=lambda cls: cls.__name__)
@@ -30,7 +27,7 @@ def algorithm(request):
 
 
 def make(algorithm, env=None, policy="MlpPolicy", **settings):
-    settings = {**SETTINGS, **OWN[algorithm], "device": "cpu", "policy_kwargs": {"net_arch": [8]}} | settings
+    settings = {**OFF_POLICY, **OWN[algorithm], "policy_kwargs": {"net_arch": [8]}} | settings
     return algorithm(policy, jump_envs(2) if env is None else env, **settings)
 
 
@@ -38,21 +35,8 @@ def images():
     return FakeImageEnv(screen_height=40, screen_width=40, n_channels=1, discrete=True)
 
 
-class AnySpace(gym.Env):
-    """Samples of an observation space, episodes of nine steps."""
-
-    action_space = spaces.Discrete(3)
-
-    def __init__(self, space):
-        self.observation_space = space
-
-    def reset(self, *, seed=None, options=None):
-        self.t = 0
-        return self.observation_space.sample(), {}
-
-    def step(self, action):
-        self.t += 1
-        return self.observation_space.sample(), 1.0, self.t == 9, False, {}
+def any_space(space):
+    return lambda: AnySpace(space, spaces.Discrete(3), seed=0)
 
 
 RUNS = {
@@ -69,10 +53,10 @@ RUNS = {
     "dueling on pictures": {"env": images, "policy": "CnnPolicy", "dueling": True, "policy_kwargs": {"net_arch": [16]}},
     "pictures and vectors": {"env": lambda: SimpleMultiObsEnv(random_start=True), "policy": "MultiInputPolicy"},
     "Dict": {"env": lambda: jump_envs(2, kind="dict"), "policy": "MultiInputPolicy"},
-    "Discrete": {"env": lambda: AnySpace(spaces.Discrete(5))},
-    "MultiDiscrete": {"env": lambda: AnySpace(spaces.MultiDiscrete([4, 3]))},
-    "MultiBinary": {"env": lambda: AnySpace(spaces.MultiBinary(4))},
-    "rank-2 Box": {"env": lambda: AnySpace(spaces.Box(-1.0, 1.0, (3, 2), np.float64))},
+    "Discrete": {"env": any_space(spaces.Discrete(5))},
+    "MultiDiscrete": {"env": any_space(spaces.MultiDiscrete([4, 3]))},
+    "MultiBinary": {"env": any_space(spaces.MultiBinary(4))},
+    "rank-2 Box": {"env": any_space(spaces.Box(-1.0, 1.0, (3, 2), np.float64))},
     "hindsight replay": {
         "env": lambda: BitFlippingEnv(n_bits=3),
         "policy": "MultiInputPolicy",
@@ -81,20 +65,35 @@ RUNS = {
 }
 
 
+NOT_OF = {  # and why
+    (DRIML, "double, dueling"): "it has no layer in common, see tests/driml",
+    (MIRL, "n-step, four environments"): "single steps only, see its docstring",
+    (MIRL, "double, dueling"): "no dueling",
+    (MIRL, "dueling on pictures"): "no dueling",
+}
+
+
+def cases(*names):
+    """Each of the runs with each algorithm that has it."""
+    having = [(algorithm, name) for name in names for algorithm in OWN if (algorithm, name) not in NOT_OF]
+    return pytest.mark.parametrize(
+        ("algorithm", "case"), having, ids=[f"{algorithm.__name__}-{name}" for algorithm, name in having]
+    )
+
+
 def build(algorithm, case, **settings):
     arguments = copy.deepcopy(RUNS[case]) | settings
     return make(algorithm, arguments.pop("env", lambda: jump_envs(2))(), **arguments)
 
 
-@pytest.mark.parametrize("case", RUNS)
+@cases(*RUNS)
 def test_it_runs_is_saved_and_goes_on(algorithm, case, tmp_path):
-    if algorithm is DRIML and case == "double, dueling":  # has no layer in common, see tests/driml
-        case = "double"
     model = build(algorithm, case).learn(60)
     model.save(tmp_path / "model")
     loaded = algorithm.load(tmp_path / "model", env=model.env, device="cpu")
     observations = model.env.reset()
     assert np.array_equal(*(one.predict(observations, deterministic=True)[0] for one in (model, loaded)))
+    assert same_run(model, loaded)
     states = [one.policy.optimizer.state_dict()["state"] for one in (model, loaded)]
     assert all(th.equal(states[0][i]["exp_avg"], states[1][i]["exp_avg"]) for i in states[0])
     if "HerReplayBuffer" not in str(model.replay_buffer_class):
@@ -102,7 +101,7 @@ def test_it_runs_is_saved_and_goes_on(algorithm, case, tmp_path):
         assert loaded._n_updates > model._n_updates
 
 
-@pytest.mark.parametrize("case", ["vectors", "n-step, four environments", "double", "Dict"])
+@cases("vectors", "n-step, four environments", "double", "Dict")
 def test_the_same_seed_gives_the_same_run(algorithm, case):
     assert same_run(build(algorithm, case).learn(60), build(algorithm, case).learn(60))
     assert not same_run(build(algorithm, case).learn(60), build(algorithm, case, seed=4).learn(60))
@@ -116,57 +115,36 @@ def test_actions_that_are_not_discrete_are_refused(algorithm, action_space):
         make(algorithm, jump_envs(1, action_space=action_space))
 
 
-@pytest.mark.parametrize("variant", [{}, {"n_steps": 3, "double_q": True}])
-def test_it_solves_the_identity(algorithm, variant):
-    settings = {"learning_rate": 5e-3, "gamma": 0.4, "v_min": 0.0, "v_max": 2.0, "policy_kwargs": {"net_arch": [32]}}
+IDENTITY = {
+    C51: [{"v_min": 0.0, "v_max": 2.0}, {"v_min": 0.0, "v_max": 2.0, "n_steps": 3, "double_q": True}],
+    MIRL: [{"prior_lr": 1e-3}, {"prior_lr": 1e-3, "double_q": True, "loss": "huber"}, {"learn_prior": False}],
+}
+IDENTITY[DRIML] = IDENTITY[C51]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "own"), [pytest.param(cls, own, id=f"{cls.__name__}-{own}") for cls in OWN for own in IDENTITY[cls]]
+)
+def test_it_solves_the_identity(algorithm, own):
+    settings = {"learning_rate": 5e-3, "gamma": 0.4, "policy_kwargs": {"net_arch": [32]}, "seed": 3}
     env = DummyVecEnv([lambda: IdentityEnv(5)])
-    model = make(algorithm, env, buffer_size=5000, batch_size=32, target_update_interval=100, **settings | variant).learn(1500)
-    mean, _ = evaluate_policy(model, env, n_eval_episodes=5, warn=False)
+    model = make(algorithm, env, **settings | {"buffer_size": 5000, "batch_size": 32, "target_update_interval": 100} | own)
+    mean, _ = evaluate_policy(model.learn(1500), env, n_eval_episodes=5, warn=False)
     assert mean == 100  # the best there is
 
 
 def test_a_saved_policy_stands_alone(algorithm, tmp_path):
-    model = make(algorithm, n_atoms=11, v_min=-1.0, v_max=3.0).learn(60)
+    model = make(algorithm).learn(60)
     model.policy.save(tmp_path / "policy")
-    policy, observations = type(model.policy).load(tmp_path / "policy"), th.randn(4, 2)
-    assert th.equal(policy.q_net.probabilities(observations), model.q_net.probabilities(observations))
-    assert th.equal(policy.q_net.atoms, model.q_net.atoms)
+    policy, observations = type(model.policy).load(tmp_path / "policy"), np.random.default_rng(0).normal(size=(50, 2))
+    assert np.array_equal(policy.predict(observations)[0], model.policy.predict(observations)[0])
+    here, there = policy.state_dict(), model.policy.state_dict()
+    assert here.keys() == there.keys() and all(th.equal(here[key], there[key]) for key in here)
 
 
 def test_a_loaded_run_continues_as_if_it_had_not_stopped(algorithm, tmp_path):
-    """Weights, optimizer, target network and replay: the same batch moves both models to the same weights."""
+    """Weights, optimizer, target network, replay, prior and beta: the same batch moves both models to the same weights."""
     goes_on_as_saved(make(algorithm).learn(60), tmp_path)
-
-
-def test_a_support_given_on_loading_must_be_the_saved_one(algorithm, tmp_path):
-    make(algorithm, n_atoms=11).save(tmp_path / "model")
-    with pytest.raises(ValueError, match="policy kwargs"):
-        algorithm.load(tmp_path / "model", policy_kwargs={"net_arch": [8], "n_atoms": 21})
-
-
-def test_parameters_of_another_support_are_refused(algorithm):
-    model, other = make(algorithm, v_max=3.0), make(algorithm, v_max=5.0)
-    with pytest.raises(ValueError, match="v_min=-10 to v_max=3, .* create the model with v_min=-10, v_max=3"):
-        other.set_parameters(model.get_parameters())
-    make(algorithm, v_max=3.0).set_parameters(model.get_parameters())
-
-
-def test_what_the_networks_are_made_of_cannot_be_given_on_loading(algorithm, tmp_path):
-    make(algorithm).save(tmp_path / "model")
-    for late in (
-        {"v_max": 50.0},
-        {"dueling": True},
-        *([{"k": 3}, {"infonce_kwargs": {"dim": 9}}] if algorithm is DRIML else []),
-    ):
-        with pytest.raises(ValueError, match=f"{next(iter(late))} cannot be changed on loading"):
-            algorithm.load(tmp_path / "model", device="cpu", **late)
-
-
-def test_what_the_networks_are_made_of_may_be_repeated_on_loading(algorithm, tmp_path):
-    """The RL Zoo hands all hyperparameters on when it continues a run."""
-    own = {**OWN[algorithm], "v_max": 50.0}
-    make(algorithm, **own).save(tmp_path / "model")
-    assert algorithm.load(tmp_path / "model", device="cpu", **own).q_net.v_max == 50.0
 
 
 def test_a_replay_buffer_of_other_environments_is_refused(algorithm, tmp_path):
@@ -190,12 +168,13 @@ class Dropped(BaseFeaturesExtractor):
 
 def test_networks_train_in_training_mode_and_act_in_evaluation_mode(algorithm):
     model = make(algorithm, policy_kwargs={"net_arch": [8], "features_extractor_class": Dropped}, target_update_interval=8)
-    norm, modes = model.q_net.features_extractor.layers[2], []
-    compute_loss = model._compute_loss
-    model._compute_loss = lambda data: modes.append(("train", model.q_net.training, norm.training)) or compute_loss(data)
+    norm, modes = model.q_net.features_extractor.layers[2], set()
+    compute_loss, predict = model._compute_loss, model.policy._predict
+    model._compute_loss = lambda data: modes.add(("train", norm.training)) or compute_loss(data)
+    model.policy._predict = lambda obs, **kwargs: modes.add(("act", norm.training)) or predict(obs, **kwargs)
     before = norm.running_mean.clone()
     model.learn(60)
-    assert set(modes) == {("train", True, True)} and not th.equal(norm.running_mean, before)
+    assert modes == {("train", True), ("act", False)} and not th.equal(norm.running_mean, before)
     observations = model.env.reset()
     q_values = [model.predict(observations, deterministic=True) and model.q_net(th.as_tensor(observations)) for _ in range(2)]
     assert not norm.training and not model.q_net_target.training and th.equal(*q_values)
@@ -221,7 +200,7 @@ def test_callbacks_see_it_as_they_see_dqn(algorithm, tmp_path):
     algorithm.load(next(tmp_path.glob("rl_model_*_steps.zip")))
 
 
-def test_an_intrinsic_reward_at_coefficient_0_leaves_it_bit_identical(algorithm):
+def test_an_intrinsic_reward_changes_what_it_learns_from_and_nothing_at_coefficient_0(algorithm):
     plain, with_bonus = (
         make(algorithm).learn(100, callback=callback) for callback in (None, IntrinsicReward("rnd", coef=0.0))
     )
@@ -248,7 +227,7 @@ class Colours(gym.Env):
         return np.broadcast_to(colours[:, None, None], self.observation_space.shape)
 
 
-@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize(("algorithm", "n_steps"), [(C51, 1), (C51, 3), (DRIML, 1), (DRIML, 3), (MIRL, 1)])
 def test_the_networks_learn_from_the_very_pictures_that_the_agent_saw(algorithm, n_steps):
     """T14: the released code of DRIML acts on (R, G, B) and trains on three blue channels."""
     settings = {"policy_kwargs": None, "learning_starts": 0, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}
