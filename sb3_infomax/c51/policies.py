@@ -116,12 +116,12 @@ class CategoricalQNetwork(QNetwork):
         return self.probabilities(obs) @ self.atoms
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """PyTorch's hook for loading, which refuses what was learned on another support: it would be read as if of this one."""
+        """PyTorch's hook for loading: refuses what was learned on another support, which would be read as if of this one."""
         saved = state_dict.get(f"{prefix}atoms")
         if saved is not None and saved.shape == self.atoms.shape and not th.allclose(saved.to(self.atoms), self.atoms):
             raise ValueError(
-                f"These parameters are of a support from v_min={saved[0]:g} to v_max={saved[-1]:g}, and this network's is from "
-                f"{self.v_min:g} to {self.v_max:g}: create the model with v_min={saved[0]:g}, v_max={saved[-1]:g}."
+                f"These parameters are of a support from v_min={saved[0]:g} to v_max={saved[-1]:g}, and this network's goes "
+                f"from {self.v_min:g} to {self.v_max:g}: create the model with v_min={saved[0]:g}, v_max={saved[-1]:g}."
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
