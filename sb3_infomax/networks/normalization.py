@@ -26,8 +26,10 @@ class RunningMoments(nn.Module):
         """Merge the moments of ``values``, shape (n, *shape); an empty batch changes nothing."""
         if len(values) == 0:
             return
-        variance, mean = th.var_mean(values.double(), dim=0, correction=0)
-        n = len(values)
+        n, values = len(values), values.double()
+        mean = values.mean(dim=0)
+        # by hand: var_mean() over the first axis takes four to seven times as long
+        variance = (values - mean).square_().mean(dim=0)
         total = self.count + n
         delta = mean - self.mean
         self.variance.copy_((self.variance * self.count + variance * n + delta.square() * (self.count * n / total)) / total)
