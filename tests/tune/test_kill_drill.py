@@ -21,16 +21,14 @@ from sb3_infomax.tune.work import all_trials, enqueue, outcomes, work
 
 def two_workers(url, n_trials, folder):
     """A victim that has just begun its second trial, a survivor that does trials as well, and what both wrote down."""
-    logs = [folder / "survivor", folder / "victim"]
-    survivor = start(url, n_trials, 1.0, logs[0])
-    wait_until(lambda: lines(logs[0], "begin"))
-    victim = start(url, n_trials, 1.0, logs[1])
-    wait_until(lambda: len(lines(logs[1], "begin")) == 2)
+    logs = [folder / "victim", folder / "survivor"]
+    victim, survivor = (start(url, n_trials, 1.0, log) for log in logs)
+    wait_until(lambda: len(lines(logs[0], "begin")) == 2)
     return victim, survivor, lambda word: [line.removeprefix(word) for log in logs for line in lines(log, word)]
 
 
 def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, database, tmp_path):
-    victim, survivor, noted = two_workers(database, 6, tmp_path)
+    victim, survivor, noted = two_workers(database, 8, tmp_path)
     victim.kill()
     server.control("stop", "-m", "immediate")
     time.sleep(3)
@@ -38,11 +36,11 @@ def test_a_study_survives_a_killed_worker_and_a_restarted_server(server, databas
     assert survivor.wait(300) == 0 and victim.wait() == -signal.SIGKILL
     trials = all_trials(create_study(open_storage(database, heartbeat=1), "study"))
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    assert len(done) == 6 and len({first_number(trial) for trial in done}) == 6
+    assert len(done) == 8 and len({first_number(trial) for trial in done}) == 8
     # what was finished was not done again; what was cut off was, with the parameters that it had
     begun, ended = noted("begin"), noted("end")
-    assert len(ended) == 6 and set(ended) == set(begun)
-    assert len(begun) - 6 <= len(trials) - 6 <= 3
+    assert len(ended) == 8 and set(ended) == set(begun)
+    assert len(begun) - 8 <= len(trials) - 8 <= 3
 
 
 def test_ctrl_c_ends_a_worker_while_the_server_is_away(server, database):
@@ -83,7 +81,7 @@ def test_through_optunas_proxy_too(tmp_path):
     port = postgres.free_port()
     url = f"grpc://127.0.0.1:{port}"
     proxy = serve(tmp_path / "study.db", port)
-    victim, survivor, noted = two_workers(url, 6, tmp_path)
+    victim, survivor, noted = two_workers(url, 8, tmp_path)
     victim.kill()
     proxy.kill()
     proxy.wait()
@@ -91,7 +89,7 @@ def test_through_optunas_proxy_too(tmp_path):
     assert survivor.wait(300) == 0
     proxy.kill()
     states = [trial.state for trial in outcomes(create_study(open_storage(folder=tmp_path), "study")).values()]
-    assert states == [TrialState.COMPLETE] * 6 and 6 <= len(noted("end")) <= 7
+    assert states == [TrialState.COMPLETE] * 8 and 8 <= len(noted("end")) <= 9
 
 
 class Machine:
